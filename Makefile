@@ -1,0 +1,68 @@
+# The few targets that people and CI share. Each installs what it needs; none
+# needs a container. `make help` lists them.
+
+GO        ?= go
+PYTHON    ?= python3
+GOTEST    ?= $(GO) test -timeout 20m
+DATA      ?= ./data
+
+ENGINE_VERSION := 26.5.3
+PLATFORM := $(shell uname -s | tr A-Z a-z)-$(shell uname -m | sed 's/x86_64/x64/;s/aarch64/arm64/')
+ENGINE_PACKAGE := @chdb/lib-$(PLATFORM:linux-%=linux-%-gnu)
+ENGINE_LIBRARY := .engine/node_modules/$(ENGINE_PACKAGE)/libchdb.so
+
+.PHONY: help demo test race lint vuln bench build engine venv kafka clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: engine bin/hypostream ## play a population with a known truth, print the verdicts, go on serving
+	./bin/hypostream demo -data $(DATA) $(DEMO_FLAGS)
+
+test: engine venv ## unit, property and integration tests on the embedded engines
+	$(GO) vet ./...
+	$(GOTEST) ./...
+
+race: engine venv ## the same under the race detector
+	$(GOTEST) -race ./...
+
+kafka: engine ## the log's and the pipeline's tests on a real Apache Kafka (needs a JDK and Maven)
+	scripts/kafka/with-broker $(GOTEST) -count=1 ./pkg/eventlog/... ./pkg/load/... ./pkg/e2e/...
+
+lint: ## vet and staticcheck
+	$(GO) vet ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+
+vuln: ## govulncheck (asks the public database of vulnerabilities)
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@v1.8.0 ./...
+
+bench: engine ## every benchmark beside its floor or peer, as tables of ratios
+	$(GO) run ./bench
+
+build: bin/hypostream bin/ingest bin/aggregator bin/analyzer ## the four binaries, in bin/
+
+bin/%: FORCE
+	@mkdir -p bin
+	$(GO) build -o $@ ./cmd/$*
+
+engine: $(ENGINE_LIBRARY) ## the ClickHouse engine as a library, by npm, in .engine/
+
+$(ENGINE_LIBRARY):
+	@command -v npm >/dev/null || { echo "make engine: npm is needed once, to install $(ENGINE_PACKAGE)" >&2; exit 1; }
+	@echo "installing the ClickHouse engine ($(ENGINE_PACKAGE) $(ENGINE_VERSION), about 170 MB)"
+	@mkdir -p .engine
+	npm install --prefix .engine --no-save --no-audit --no-fund --loglevel=error $(ENGINE_PACKAGE)@$(ENGINE_VERSION)
+	@test -f $@ || { echo "make engine: $(ENGINE_PACKAGE) has no libchdb.so: platform $(PLATFORM) is not served" >&2; exit 1; }
+
+# The real Python clients that the tests run. Without Python the tests that
+# need it say that they are skipped.
+venv: .venv/.ready
+.venv/.ready: $(wildcard deploy/python*requirements.txt)
+	@if command -v $(PYTHON) >/dev/null; then \
+		$(PYTHON) -m venv .venv && .venv/bin/pip install --quiet --disable-pip-version-check $(patsubst %,-r %,$(wildcard deploy/python*requirements.txt)) && touch $@; \
+	else echo "make venv: no $(PYTHON): tests with the real Python clients are skipped"; fi
+
+clean: ## remove what was built (not ./data, not the engine)
+	rm -rf bin
+
+FORCE:
