@@ -1,0 +1,9 @@
+package logtest_test
+
+import (
+	"testing"
+
+	"github.com/hypostream/hypostream/pkg/eventlog/logtest"
+)
+
+func TestLogContract(t *testing.T) { logtest.Run(t) }
