@@ -3,6 +3,7 @@ package eventlog_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"github.com/hypostream/hypostream/pkg/embedded/broker/brokertest"
 	"github.com/hypostream/hypostream/pkg/eventlog"
 	"github.com/hypostream/hypostream/pkg/eventlog/logtest"
 )
@@ -38,12 +40,21 @@ func appendAll(b *testing.B, callers, size int, call func([]eventlog.Record) err
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
 }
 
+// brokersOnDisk are real ones if any are given, else an embedded one that keeps
+// its data as it does outside of tests.
+func brokersOnDisk(b *testing.B) []string {
+	if os.Getenv(logtest.BrokersEnv) != "" {
+		return logtest.Brokers(b)
+	}
+	return []string{brokertest.StartIn(b, b.TempDir()).Addr()}
+}
+
 // BenchmarkAppend is beside kafka-go's Writer in the same place, with the
 // settings that serve it best here: no linger to speak of.
 func BenchmarkAppend(b *testing.B) {
 	for _, shape := range []struct{ callers, size int }{{64, 1}, {256, 1}, {32, 100}} {
 		open := func(b *testing.B) (*eventlog.Log, []string) {
-			brokers := logtest.Brokers(b)
+			brokers := brokersOnDisk(b)
 			l := logtest.Open(b, eventlog.Config{Brokers: brokers})
 			if err := l.EnsureTopics(b.Context(), eventlog.Topic{Name: "bench", Partitions: 8}); err != nil {
 				b.Fatal(err)
@@ -64,7 +75,7 @@ func BenchmarkAppend(b *testing.B) {
 			defer transport.CloseIdleConnections()
 			w := &kafka.Writer{
 				Transport: transport,
-				Addr: kafka.TCP(brokers...), Topic: "bench", RequiredAcks: kafka.RequireAll,
+				Addr:      kafka.TCP(brokers...), Topic: "bench", RequiredAcks: kafka.RequireAll,
 				Balancer: kafka.Murmur2Balancer{}, BatchSize: max(100, shape.size), BatchTimeout: time.Millisecond,
 			}
 			defer w.Close()
@@ -82,7 +93,7 @@ func BenchmarkAppend(b *testing.B) {
 
 // BenchmarkRead is beside kafka-go's Reader.
 func BenchmarkRead(b *testing.B) {
-	brokers := logtest.Brokers(b)
+	brokers := brokersOnDisk(b)
 	l := logtest.Open(b, eventlog.Config{Brokers: brokers})
 	if err := l.EnsureTopics(b.Context(), eventlog.Topic{Name: "bench", Partitions: 1}); err != nil {
 		b.Fatal(err)

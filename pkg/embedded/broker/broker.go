@@ -91,20 +91,25 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 	if cfg.Retention > 0 {
 		retention = cfg.Retention.Milliseconds()
 	}
+	configs := map[string]string{
+		"log.retention.ms": strconv.FormatInt(retention, 10),
+		// Its compaction deletes a partition's files before it writes
+		// their successors: a death in between would empty the topic.
+		// So compacted topics only grow, by a record per change.
+		"log.cleaner.backoff.ms": strconv.FormatInt((100 * 365 * 24 * time.Hour).Milliseconds(), 10),
+		// A group that was away for long still goes on where it was.
+		"offsets.retention.minutes": strconv.Itoa(10 * 365 * 24 * 60),
+	}
+	if cfg.DataDir == "" {
+		// In memory a segment is one slice, copied whenever it grows.
+		configs["log.segment.bytes"] = strconv.Itoa(4 << 20)
+	}
 	opts := []kfake.Opt{
 		kfake.NumBrokers(1),
 		kfake.ClusterID("hypostream"),
 		kfake.ListenFn(func(string, string) (net.Listener, error) { return guarded, nil }),
 		kfake.WithLogger(logger{}),
-		kfake.BrokerConfigs(map[string]string{
-			"log.retention.ms": strconv.FormatInt(retention, 10),
-			// Its compaction deletes a partition's files before it writes
-			// their successors: a death in between would empty the topic.
-			// So compacted topics only grow, by a record per change.
-			"log.cleaner.backoff.ms": strconv.FormatInt((100 * 365 * 24 * time.Hour).Milliseconds(), 10),
-			// A group that was away for long still goes on where it was.
-			"offsets.retention.minutes": strconv.Itoa(10 * 365 * 24 * 60),
-		}),
+		kfake.BrokerConfigs(configs),
 	}
 	if cfg.DataDir != "" {
 		opts = append(opts, kfake.DataDir(cfg.DataDir))
