@@ -43,8 +43,8 @@ func appendAll(b *testing.B, callers, size int, call func([]eventlog.Record) err
 // brokersOnDisk are real ones if any are given, else an embedded one that keeps
 // its data as it does outside of tests.
 func brokersOnDisk(b *testing.B) []string {
-	if os.Getenv(logtest.BrokersEnv) != "" {
-		return logtest.Brokers(b)
+	if os.Getenv(brokertest.Env) != "" {
+		return brokertest.Brokers(b)
 	}
 	return []string{brokertest.StartIn(b, b.TempDir()).Addr()}
 }

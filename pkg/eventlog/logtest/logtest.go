@@ -6,9 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,23 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/hypostream/hypostream/pkg/embedded/broker/brokertest"
 	"github.com/hypostream/hypostream/pkg/eventlog"
 )
-
-// BrokersEnv names the environment variable with the addresses, separated by
-// commas, of real brokers to test against.
-const BrokersEnv = "HYPOSTREAM_TEST_BROKERS"
-
-// Brokers returns the addresses of the brokers under test: those of
-// [BrokersEnv], else a new embedded one.
-func Brokers(t testing.TB) []string {
-	t.Helper()
-	if s := os.Getenv(BrokersEnv); s != "" {
-		return strings.Split(s, ",")
-	}
-	return []string{brokertest.Start(t)}
-}
 
 // Open returns a log on the brokers, closed at the end of the test.
 func Open(t testing.TB, cfg eventlog.Config) *eventlog.Log {
@@ -101,9 +84,8 @@ func ReadAll(t testing.TB, l *eventlog.Log, topic string, partition int32) []eve
 	return all
 }
 
-// Run checks the contract on the brokers of [Brokers].
-func Run(t *testing.T) {
-	brokers := Brokers(t)
+// Run checks the contract on brokers by their addresses.
+func Run(t *testing.T, brokers []string) {
 	for _, test := range []struct {
 		name string
 		run  func(*testing.T, *eventlog.Log)

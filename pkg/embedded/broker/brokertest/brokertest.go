@@ -2,10 +2,16 @@
 package brokertest
 
 import (
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/hypostream/hypostream/pkg/embedded/broker"
 )
+
+// Env names the environment variable with the addresses, separated by commas,
+// of real brokers to test against.
+const Env = "HYPOSTREAM_TEST_BROKERS"
 
 // Start runs a broker in memory, on a free port of the loopback interface, until
 // the test ends, and returns its address.
@@ -23,4 +29,14 @@ func StartIn(t testing.TB, dir string) *broker.Broker {
 	}
 	t.Cleanup(func() { b.Close() })
 	return b
+}
+
+// Brokers returns the addresses of the brokers to test against: those of [Env],
+// else a new embedded one.
+func Brokers(t testing.TB) []string {
+	t.Helper()
+	if s := os.Getenv(Env); s != "" {
+		return strings.Split(s, ",")
+	}
+	return []string{Start(t)}
 }
