@@ -95,15 +95,13 @@ func BenchmarkAppend(b *testing.B) {
 func BenchmarkRead(b *testing.B) {
 	brokers := brokersOnDisk(b)
 	l := logtest.Open(b, eventlog.Config{Brokers: brokers})
-	if err := l.EnsureTopics(b.Context(), eventlog.Topic{Name: "bench", Partitions: 1}); err != nil {
-		b.Fatal(err)
-	}
+	topic := logtest.Topics(b, l, 1, 1)[0]
 	p := logtest.Producer(b, l, eventlog.ProducerConfig{Deadline: time.Minute})
 	const filled = 500_000
 	recs := make([]eventlog.Record, 1000)
 	for i := 0; i < filled; i += len(recs) {
 		for j := range recs {
-			recs[j] = eventlog.Record{Topic: "bench", Key: fmt.Appendf(nil, "visitor-%d", i+j), Value: make([]byte, 200), Headers: []eventlog.Header{{Key: "kind", Value: []byte{1}}}}
+			recs[j] = eventlog.Record{Topic: topic, Key: fmt.Appendf(nil, "visitor-%d", i+j), Value: make([]byte, 200), Headers: []eventlog.Header{{Key: "kind", Value: []byte{1}}}}
 		}
 		if err := p.Append(b.Context(), recs); err != nil {
 			b.Fatal(err)
@@ -116,7 +114,7 @@ func BenchmarkRead(b *testing.B) {
 		var err error
 		for n := 0; n < b.N; {
 			if r == nil || r.Offset() == filled {
-				if r, err = l.OpenPartition(b.Context(), "bench", 0, 0); err != nil {
+				if r, err = l.OpenPartition(b.Context(), topic, 0, 0); err != nil {
 					b.Fatal(err)
 				}
 				defer r.Close()
@@ -130,7 +128,7 @@ func BenchmarkRead(b *testing.B) {
 	})
 	b.Run("kafka-go reader", func(b *testing.B) {
 		b.ReportAllocs()
-		r := kafka.NewReader(kafka.ReaderConfig{Brokers: brokers, Topic: "bench", MaxBytes: 10 << 20, QueueCapacity: 1000})
+		r := kafka.NewReader(kafka.ReaderConfig{Brokers: brokers, Topic: topic, MaxBytes: 10 << 20, QueueCapacity: 1000})
 		defer r.Close()
 		b.ResetTimer()
 		for n := range b.N {

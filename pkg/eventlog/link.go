@@ -72,6 +72,9 @@ func (d *dialer) dial(ctx context.Context, addr string, timeout time.Duration) (
 	l := &link{addr: addr, pc: protocol.NewConn(nc, d.clientID), clientID: d.clientID}
 	if err := l.handshake(ctx, deadline, d.sasl); err != nil {
 		l.close()
+		if ctx.Err() != nil {
+			err = ctx.Err() // what closed the connection under the handshake
+		}
 		return nil, err
 	}
 	return l, nil

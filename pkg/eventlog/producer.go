@@ -335,7 +335,9 @@ func (p *Producer) schedule(pt *part) {
 func (p *Producer) route(pt *part) {
 	id, addr, ok := p.log.cluster.leader(pt.topic, pt.id)
 	if !ok {
-		p.retryLater([]*part{pt}, p.pause(pt), true)
+		if pt.pending() {
+			p.retryLater([]*part{pt}, p.pause(pt), true)
+		}
 		return
 	}
 	p.mu.RLock()

@@ -91,14 +91,35 @@ func (s *sender) load() []load {
 	return loads
 }
 
-// take makes a part's oldest batch its batch in flight. It returns nil, and
-// takes the part off every list, when there is none.
+// take makes a part's oldest batch its batch in flight, if it has one.
 func (s *sender) take(pt *part) *batch {
 	pt.mu.Lock()
 	defer pt.mu.Unlock()
+	switch {
+	case !pt.waits():
+	case pt.flight != nil: // a retry
+	case len(pt.full) > 0:
+		pt.flight = pt.full[0]
+		pt.full = pt.full[1:]
+	default:
+		pt.flight, pt.open = pt.open, nil
+	}
+	return pt.flight
+}
+
+// pending says whether a scheduled part still has something to send.
+func (pt *part) pending() bool {
+	pt.mu.Lock()
+	defer pt.mu.Unlock()
+	return pt.waits()
+}
+
+// waits says whether a part has something to send, and takes it off every list
+// when it has not. It is for whoever has the part; mu is held.
+func (pt *part) waits() bool {
 	if b := pt.flight; b != nil {
 		if !b.resolved {
-			return b // a retry
+			return true
 		}
 		// Given up while it waited for the retry. If the broker may have it,
 		// what its next sequence number is cannot be known.
@@ -108,17 +129,8 @@ func (s *sender) take(pt *part) *batch {
 		b.release()
 		pt.flight = nil
 	}
-	switch {
-	case len(pt.full) > 0:
-		pt.flight = pt.full[0]
-		pt.full = pt.full[1:]
-	case pt.open != nil:
-		pt.flight, pt.open = pt.open, nil
-	default:
-		pt.scheduled = false
-		return nil
-	}
-	return pt.flight
+	pt.scheduled = len(pt.full) > 0 || pt.open != nil
+	return pt.scheduled
 }
 
 // newEpoch starts the partition's sequence anew. Brokers accept a higher epoch
