@@ -40,7 +40,7 @@ var (
 type Config struct {
 	// Repair makes this process put standing entries behind void ones. Every
 	// process that writes does; ingest only reads.
-	Repair    bool   `env:"-"`
+	Repair    bool
 	Bootstrap string `env:"BOOTSTRAP" desc:"projects and tokens to have from the start: project:token, comma-separated" secret:"true"`
 }
 

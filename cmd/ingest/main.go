@@ -1,0 +1,17 @@
+// Command ingest is the HTTP front door: events in, settings out.
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/hypostream/hypostream/cmd/internal/ingest"
+	"github.com/hypostream/hypostream/pkg/runner"
+)
+
+func main() {
+	runner.Main("ingest", "takes events from SDKs and answers once the log has them; serves them their settings",
+		func(ctx context.Context, cfg ingest.Config, log *slog.Logger) error {
+			return ingest.Run(ctx, cfg, log, nil)
+		})
+}
