@@ -100,18 +100,21 @@ func (c *cluster) partitions(ctx context.Context, topic string) (int, error) {
 	if err := c.refresh(ctx, topic); err != nil {
 		return 0, err
 	}
+	return c.count(topic)
+}
+
+// count is what the last answer said of a topic's partition count.
+func (c *cluster) count(topic string) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := c.topics[topic]
 	switch {
-	case kafka.Error(t.code) == kafka.UnknownTopicOrPartition:
-		return 0, fmt.Errorf("%w: %s", ErrUnknownTopic, topic)
-	case t.code != 0:
-		return 0, fmt.Errorf("topic %s: %w", topic, kafka.Error(t.code))
-	case len(t.leaders) == 0:
+	case len(t.leaders) > 0:
+		return len(t.leaders), nil
+	case t.code == 0, kafka.Error(t.code) == kafka.UnknownTopicOrPartition:
 		return 0, fmt.Errorf("%w: %s", ErrUnknownTopic, topic)
 	}
-	return len(t.leaders), nil
+	return 0, fmt.Errorf("topic %s: %w", topic, kafka.Error(t.code))
 }
 
 func (c *cluster) known(topic string) int {
