@@ -1,8 +1,15 @@
+-- Every statement may run again, after a kill or beside another process: keep
+-- IF NOT EXISTS, and let later files add with ADD COLUMN IF NOT EXISTS.
+
 -- Events as the aggregator stores them. A row may stand twice until a merge
 -- (or for good, across months): only event_id says what is the same event, so
 -- readers collapse by it. Sorted by anchor, the hash of the visitor, else of
 -- the user: a row and its visitor's identity always lie together.
-CREATE TABLE exposures_raw (
+--
+-- There is no window of deduplicated inserts (the default of a plain
+-- MergeTree): the engine notes a block before its part is in place, and a kill
+-- between the two would have the repetition skipped and the rows lost.
+CREATE TABLE IF NOT EXISTS exposures_raw (
     project         LowCardinality(String),
     experiment      LowCardinality(String),
     anchor          UInt64,
@@ -25,10 +32,9 @@ CREATE TABLE exposures_raw (
 ENGINE = ReplacingMergeTree(ver)
 PARTITION BY toYYYYMM(received_at)
 ORDER BY (project, experiment, anchor, event_id)
-PRIMARY KEY (project, experiment, anchor)
-SETTINGS non_replicated_deduplication_window = 1000;
+PRIMARY KEY (project, experiment, anchor);
 
-CREATE TABLE kpis_raw (
+CREATE TABLE IF NOT EXISTS kpis_raw (
     project         LowCardinality(String),
     name            LowCardinality(String),
     anchor          UInt64,
@@ -49,10 +55,9 @@ CREATE TABLE kpis_raw (
 ENGINE = ReplacingMergeTree(ver)
 PARTITION BY toYYYYMM(received_at)
 ORDER BY (project, name, anchor, event_id)
-PRIMARY KEY (project, name, anchor)
-SETTINGS non_replicated_deduplication_window = 1000;
+PRIMARY KEY (project, name, anchor);
 
-CREATE TABLE matches_raw (
+CREATE TABLE IF NOT EXISTS matches_raw (
     project         LowCardinality(String),
     visitor         UInt64,
     user            UInt64,
@@ -70,12 +75,11 @@ CREATE TABLE matches_raw (
 )
 ENGINE = ReplacingMergeTree(ver)
 PARTITION BY toYYYYMM(received_at)
-ORDER BY (project, visitor, event_id)
-SETTINGS non_replicated_deduplication_window = 1000;
+ORDER BY (project, visitor, event_id);
 
 -- One mergeable row per visitor: the first match by (time, user_id) owns it.
 -- A minimum and a set, so replays and any order of arrival change nothing.
-CREATE TABLE identities_state (
+CREATE TABLE IF NOT EXISTS identities_state (
     project LowCardinality(String),
     visitor UInt64,
     first   SimpleAggregateFunction(min, Tuple(DateTime64(6, 'UTC'), String, UInt64)),
@@ -84,13 +88,13 @@ CREATE TABLE identities_state (
 ENGINE = AggregatingMergeTree
 ORDER BY (project, visitor);
 
-CREATE MATERIALIZED VIEW identities_mv TO identities_state AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS identities_mv TO identities_state AS
 SELECT project, visitor, (time, user_id, user) AS first, [user] AS users
 FROM matches_raw;
 
 -- What arrived lately, by what it touches: from it the analyzer learns in
 -- milliseconds that nothing is new for an experiment.
-CREATE TABLE changes (
+CREATE TABLE IF NOT EXISTS changes (
     project         LowCardinality(String),
     kind            UInt8, -- 1 exposure, 2 KPI, 3 match
     key             LowCardinality(String), -- experiment or KPI name
@@ -104,21 +108,24 @@ ENGINE = MergeTree
 ORDER BY (project, kind, key, topic_partition, offset)
 TTL at + INTERVAL 7 DAY;
 
-CREATE MATERIALIZED VIEW changes_exposures TO changes AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS changes_exposures TO changes AS
 SELECT project, 1 AS kind, experiment AS key, topic_partition, offset, anchor, user, now() AS at
 FROM exposures_raw;
 
-CREATE MATERIALIZED VIEW changes_kpis TO changes AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS changes_kpis TO changes AS
 SELECT project, 2 AS kind, name AS key, topic_partition, offset, anchor, user, now() AS at
 FROM kpis_raw;
 
-CREATE MATERIALIZED VIEW changes_matches TO changes AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS changes_matches TO changes AS
 SELECT project, 3 AS kind, '' AS key, topic_partition, offset, visitor AS anchor, user, now() AS at
 FROM matches_raw;
 
--- The ledger: one row per range of the log that was worked off. Ranges of one
--- partition never overlap; a repeated row is the same range again.
-CREATE TABLE batches (
+-- The ledger: one row per range of the log that was worked off. The ranges of
+-- one partition follow each other without gap or overlap, from the first offset
+-- there was; a repeated row is the same range again. A row is written after its
+-- events can be read, so max(to_offset) is also the offset up to which the
+-- analyzer may trust the tables.
+CREATE TABLE IF NOT EXISTS batches (
     topic           LowCardinality(String),
     topic_partition UInt16,
     from_offset     Int64, -- inclusive
@@ -132,11 +139,12 @@ CREATE TABLE batches (
 ENGINE = ReplacingMergeTree(at)
 ORDER BY (topic, topic_partition, from_offset, to_offset);
 
-CREATE VIEW identities AS
+CREATE VIEW IF NOT EXISTS identities AS
 SELECT project, visitor, first.1 AS matched_at, first.2 AS user_id, first.3 AS owner, length(users) > 1 AS shared
 FROM identities_state FINAL;
 
-CREATE VIEW exposures AS
+-- The views that dashboards read: every event once, under its canonical entity.
+CREATE VIEW IF NOT EXISTS exposures AS
 SELECT
     r.project AS project, r.experiment AS experiment, r.variant AS variant,
     if(r.user != 0, r.user, if(o.owner != 0, o.owner, r.anchor)) AS entity,
@@ -149,7 +157,7 @@ LEFT ANY JOIN (
     SELECT project, visitor, first.3 AS owner, first.2 AS user_id FROM identities_state FINAL
 ) AS o ON r.project = o.project AND r.anchor = o.visitor;
 
-CREATE VIEW kpis AS
+CREATE VIEW IF NOT EXISTS kpis AS
 SELECT
     r.project AS project, r.name AS name,
     r.value_micro / 1000000 AS value, r.value_micro AS value_micro,
@@ -161,3 +169,9 @@ FROM kpis_raw AS r FINAL
 LEFT ANY JOIN (
     SELECT project, visitor, first.3 AS owner, first.2 AS user_id FROM identities_state FINAL
 ) AS o ON r.project = o.project AND r.anchor = o.visitor;
+
+CREATE VIEW IF NOT EXISTS matches AS
+SELECT
+    project, visitor, user, visitor_id, user_id, time, received_at,
+    context, flags, tags, event_id, topic_partition, offset
+FROM matches_raw FINAL;
