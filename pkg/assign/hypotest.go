@@ -52,6 +52,7 @@ func HypoTest(x *experiment.Experiment, userID, visitorID string) Assignment {
 	default:
 		a.Variant, a.Err = walk(x, a.Fraction)
 		switch {
+		case a.Err != "": // the SDK's last word
 		case userID != "" && visitorID != "":
 			a.Err = "both user_id and visitor_id where sent"
 		case !x.Active():
