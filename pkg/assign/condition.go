@@ -93,6 +93,8 @@ func checkReplacing(text string, toks []token, tags []string) error {
 			return &ConditionError{0, "a tag has an empty name"}
 		case !sdkName(t) && declared[t]:
 			return &ConditionError{0, fmt.Sprintf("tag %q is listed twice, and SDKs would replace it twice", t)}
+		case len(t) > event.MaxNameBytes:
+			return &ConditionError{0, fmt.Sprintf("tag %d: %d bytes, at most %d are accepted", i, len(t), event.MaxNameBytes)}
 		case !utf8.ValidString(t):
 			return &ConditionError{0, fmt.Sprintf("tag %d is not valid UTF-8", i)}
 		}

@@ -19,9 +19,9 @@ type FieldError struct {
 // Error is "field: detail".
 func (e *FieldError) Error() string { return e.Field + ": " + e.Detail }
 
-// keyPattern is what the keys of projects and metrics may look like; SDK-facing
-// experiment and variant keys are freer, since clients already use them.
-var keyPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:/-]*$`)
+// keyPattern is what the keys of projects may look like: they are parts of log
+// keys and of addresses. SDK-facing keys are freer, since clients use them already.
+var keyPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
 
 type faults struct{ list []error }
 
@@ -173,7 +173,7 @@ func (p Project) Validate() error {
 	var f faults
 	f.text("key", p.Key, 64, true)
 	if p.Key != "" && !keyPattern.MatchString(p.Key) {
-		f.add("key", "%q has a character other than letters, digits and _ . : / -", p.Key)
+		f.add("key", "%q has a character other than letters, digits and _ . -", p.Key)
 	}
 	f.text("name", p.Name, maxText, false)
 	if p.Timezone != "" {

@@ -5,8 +5,9 @@
 // and its writer learns of it by reading its own write back.
 //
 // Compaction keeps the newest record of a key, which may be one that lost. So
-// whoever may write puts the standing entry (or a tombstone) behind such a
-// record; the topic's min.compaction.lag.ms covers the time until then.
+// whoever may write puts the standing entry behind such a record; the topic's
+// min.compaction.lag.ms covers the time until then. Nothing is ever deleted:
+// what is over is archived or revoked.
 package registry
 
 import (
@@ -17,12 +18,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/big"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hypostream/hypostream/pkg/codec"
 	"github.com/hypostream/hypostream/pkg/eventlog"
@@ -76,6 +79,9 @@ func Topic(name string) eventlog.Topic {
 // maxBody bounds a definition, well below what the log takes.
 const maxBody = 512 << 10
 
+// maxName bounds a token's name, in bytes.
+const maxName = 512
+
 // writeTimeout bounds the wait for reading a write back.
 const writeTimeout = 10 * time.Second
 
@@ -89,6 +95,8 @@ type Registry struct {
 	logger   *slog.Logger
 	writer   string // this process, in its records
 	serial   atomic.Int64
+
+	unreadable atomic.Int64
 
 	snapshot atomic.Pointer[Snapshot]
 	caughtUp chan struct{}
@@ -123,6 +131,10 @@ func (r *Registry) Close() error { return r.producer.Close() }
 
 // Snapshot is the newest state; it costs nothing.
 func (r *Registry) Snapshot() *Snapshot { return r.snapshot.Load() }
+
+// Unreadable counts the records that were passed over because they could not
+// be decoded. Each is logged.
+func (r *Registry) Unreadable() int64 { return r.unreadable.Load() }
 
 // Ready reports whether the topic was read up to where it ended at the start.
 func (r *Registry) Ready(context.Context) error {
@@ -171,17 +183,19 @@ func (r *Registry) Run(ctx context.Context) error {
 func (r *Registry) take(decoder *codec.Decoder, rec eventlog.Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(rec.Value) == 0 {
-		r.state.erase(string(rec.Key))
-		return
-	}
 	x, err := decoder.Entry(rec.Value)
+	if err == nil && logKey(x.Subject, x.Project, x.Key) != string(rec.Key) {
+		err = fmt.Errorf("it is about %s", logKey(x.Subject, x.Project, x.Key))
+	}
 	if err != nil {
+		r.unreadable.Add(1)
+		r.state.unreadable(string(rec.Key))
 		r.logger.Error("a registry record cannot be read and is passed over", "offset", rec.Offset, "key", string(rec.Key), "error", err)
 		return
 	}
 	o := r.state.apply(x)
 	if o == invalid {
+		r.unreadable.Add(1)
 		r.logger.Error("a registry record has a body that cannot be read and is passed over", "offset", rec.Offset, "key", string(rec.Key))
 	}
 	if o == accepted && r.Ready(nil) == nil {
@@ -227,18 +241,18 @@ func (r *Registry) repair(ctx context.Context) error {
 	var recs []eventlog.Record
 	r.mu.Lock()
 	for key := range r.state.stale {
-		rec := eventlog.Record{Topic: r.topic, Key: []byte(key)}
-		if x, ok := r.state.standing[key]; ok {
-			value, err := r.codec.AppendEntry(nil, &x)
-			if err != nil {
-				r.mu.Unlock()
-				return fmt.Errorf("encoding a registry entry: %w", err)
-			}
-			rec.Value = value
+		x, _ := r.state.restatement(key) // only what stands can be stale
+		value, err := r.codec.AppendEntry(nil, &x)
+		if err != nil {
+			r.mu.Unlock()
+			return fmt.Errorf("encoding a registry entry: %w", err)
 		}
-		recs = append(recs, rec)
+		recs = append(recs, eventlog.Record{Topic: r.topic, Key: []byte(key), Value: value})
 	}
 	r.mu.Unlock()
+	if len(recs) == 0 {
+		return nil
+	}
 	return r.producer.Append(ctx, recs)
 }
 
@@ -279,57 +293,107 @@ func (r *Registry) write(ctx context.Context, x experiment.Entry) (outcome, erro
 	}
 }
 
-// idTries bounds how often a creation looks for a free integer id.
-const idTries = 20
-
 // PutExperiment creates an experiment (x.Version 0) or replaces the version
 // that x.Version names, and returns it as it stands: with its new version and
-// its integer id. The error is ErrConflict when another writer was first, and
-// for a definition that is not valid joins *experiment.FieldErrors.
+// its integer id. The error is ErrNotFound without the project or the
+// experiment, ErrConflict when another writer was first or the id belongs to
+// another experiment, and for a definition that is not valid joins
+// *experiment.FieldErrors.
 func (r *Registry) PutExperiment(ctx context.Context, x *experiment.Experiment, author string) (*experiment.Experiment, error) {
 	d := *x
 	d.Start, d.End = d.Start.UTC().Truncate(time.Microsecond), d.End.UTC().Truncate(time.Microsecond)
 	if err := d.Validate(); err != nil {
 		return nil, err
 	}
-	given := d.ID != 0
-	for range idTries {
-		if d.ID == 0 {
-			r.mu.Lock()
-			d.ID = r.state.nextID(d.Project)
-			r.mu.Unlock()
-		}
-		body := d
-		body.Version = 0 // the entry has it
-		b, err := json.Marshal(body)
-		if err != nil {
-			return nil, fmt.Errorf("encoding the definition: %w", err)
-		}
-		o, err := r.write(ctx, experiment.Entry{
-			Subject: experiment.SubjectExperiment, Project: d.Project, Key: d.Key,
-			Version: d.Version + 1, Replaces: d.Version, Author: author, Body: b,
-		})
-		switch {
-		case err != nil:
-			return nil, err
-		case o == taken && !given:
-			d.ID = 0
-			continue
-		case o == taken:
-			return nil, fmt.Errorf("experiment %s/%s: id %d belongs to another experiment: %w", d.Project, d.Key, d.ID, ErrConflict)
-		case o != accepted:
-			return nil, fmt.Errorf("experiment %s/%s: version %d is not the current one: %w", d.Project, d.Key, d.Version, ErrConflict)
-		}
-		d.Version++
-		return &d, nil
+	if err := r.WaitReady(ctx); err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("experiment %s/%s: no free integer id in %d tries: %w", d.Project, d.Key, idTries, ErrConflict)
+	s := r.Snapshot()
+	if _, ok := s.Project(d.Project); !ok {
+		return nil, fmt.Errorf("project %s: %w", d.Project, ErrNotFound)
+	}
+	now := s.Experiment(d.Project, d.Key)
+	switch {
+	case now == nil && d.Version != 0:
+		return nil, fmt.Errorf("experiment %s/%s: %w", d.Project, d.Key, ErrNotFound)
+	case now == nil:
+		// Checked before an id is spent; the log has the last word on both.
+		if err := r.claimID(ctx, &d, author); err != nil {
+			return nil, err
+		}
+	case now.Version != d.Version:
+		return nil, fmt.Errorf("experiment %s/%s: version %d is not the current one, %d: %w", d.Project, d.Key, d.Version, now.Version, ErrConflict)
+	case d.ID == 0:
+		d.ID = now.ID
+	case d.ID != now.ID:
+		return nil, &experiment.FieldError{Field: "id", Detail: fmt.Sprintf("is %d and cannot change: every visitor would be drawn anew", now.ID)}
+	}
+	body := d
+	body.Version = 0 // the entry has it
+	b, err := json.Marshal(body)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the definition: %w", err)
+	}
+	o, err := r.write(ctx, experiment.Entry{
+		Subject: experiment.SubjectExperiment, Project: d.Project, Key: d.Key,
+		Version: d.Version + 1, Replaces: d.Version, Author: author, Body: b,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if o != accepted {
+		return nil, fmt.Errorf("experiment %s/%s: version %d is not the current one: %w", d.Project, d.Key, d.Version, ErrConflict)
+	}
+	d.Version++
+	return &d, nil
+}
+
+// claimID takes d.ID for the experiment, or if that is 0 the next free one.
+func (r *Registry) claimID(ctx context.Context, d *experiment.Experiment, author string) error {
+	given := d.ID
+	for {
+		r.mu.Lock()
+		id := given
+		if id == 0 {
+			id = r.state.idOf(d.Project, d.Key)
+		}
+		owner, taken := r.state.ids[d.Project][id]
+		r.mu.Unlock()
+		switch {
+		case taken && owner == d.Key: // by an attempt that ended half-way
+			d.ID = id
+			return nil
+		case taken:
+			return fmt.Errorf("experiment %s/%s: id %d belongs to %s: %w", d.Project, d.Key, id, owner, ErrConflict)
+		case id > math.MaxInt32:
+			return fmt.Errorf("experiment %s/%s: the highest id is in use, so give one: %w", d.Project, d.Key, ErrConflict)
+		}
+		b, err := json.Marshal(claim{d.Project, id, d.Key})
+		if err != nil {
+			return fmt.Errorf("encoding an id: %w", err)
+		}
+		// Whoever wins, the state knows it afterwards.
+		if _, err := r.write(ctx, experiment.Entry{
+			Subject: subjectID, Project: d.Project, Key: strconv.FormatInt(id, 10), Version: 1, Author: author, Body: b,
+		}); err != nil {
+			return err
+		}
+	}
 }
 
 // PutProject creates a project (p.Version 0) or replaces the version named.
 func (r *Registry) PutProject(ctx context.Context, p experiment.Project, author string) (experiment.Project, error) {
 	if err := p.Validate(); err != nil {
 		return p, err
+	}
+	if err := r.WaitReady(ctx); err != nil {
+		return p, err
+	}
+	switch now, ok := r.Snapshot().Project(p.Key); {
+	case !ok && p.Version != 0:
+		return p, fmt.Errorf("project %s: %w", p.Key, ErrNotFound)
+	case now.Version != p.Version:
+		return p, fmt.Errorf("project %s: version %d is not the current one, %d: %w", p.Key, p.Version, now.Version, ErrConflict)
 	}
 	version := p.Version
 	p.Version = 0
@@ -343,7 +407,7 @@ func (r *Registry) PutProject(ctx context.Context, p experiment.Project, author 
 	if err != nil {
 		return p, err
 	}
-	if o != accepted && o != repeated {
+	if o != accepted {
 		return p, fmt.Errorf("project %s: version %d is not the current one: %w", p.Key, version, ErrConflict)
 	}
 	p.Version = version + 1
@@ -353,13 +417,30 @@ func (r *Registry) PutProject(ctx context.Context, p experiment.Project, author 
 // CreateToken makes a token for a project. The secret is in the result and
 // nowhere else.
 func (r *Registry) CreateToken(ctx context.Context, project, name, author string) (secret string, t experiment.Token, err error) {
-	secret = "hs_" + randomText(32)
+	secret = "hs_" + randomText(43) // 256 bits
 	t, err = r.ImportToken(ctx, project, name, secret, author)
 	return secret, t, err
 }
 
 // ImportToken gives a project a token whose secret is known already.
+// The same once more changes nothing; a secret of another project, or of a
+// token that was revoked, is ErrConflict.
 func (r *Registry) ImportToken(ctx context.Context, project, name, secret, author string) (experiment.Token, error) {
+	if err := checkSecret(secret); err != nil {
+		return experiment.Token{}, err
+	}
+	if len(name) > maxName || !utf8.ValidString(name) {
+		return experiment.Token{}, &experiment.FieldError{Field: "name", Detail: fmt.Sprintf("want UTF-8 of at most %d bytes", maxName)}
+	}
+	if err := r.WaitReady(ctx); err != nil {
+		return experiment.Token{}, err
+	}
+	if now, ok := r.Snapshot().tokens[HashToken(secret)]; ok {
+		if now.Project != project || now.Revoked {
+			return experiment.Token{}, fmt.Errorf("the secret is in use by another project, or was revoked: %w", ErrConflict)
+		}
+		return now, nil
+	}
 	if _, ok := r.Snapshot().Project(project); !ok {
 		return experiment.Token{}, fmt.Errorf("project %s: %w", project, ErrNotFound)
 	}
@@ -367,11 +448,28 @@ func (r *Registry) ImportToken(ctx context.Context, project, name, secret, autho
 	return r.putToken(ctx, t, author)
 }
 
+// checkSecret says what is wrong with a secret that somebody chose, without
+// repeating it.
+func checkSecret(s string) error {
+	if len(s) < 8 || len(s) > 256 {
+		return &experiment.FieldError{Field: "secret", Detail: fmt.Sprintf("%d characters; a token has 8 to 256", len(s))}
+	}
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return &experiment.FieldError{Field: "secret", Detail: "a token has visible ASCII characters only"}
+		}
+	}
+	return nil
+}
+
 // RevokeToken ends a token, by its hash. SDKs that still use it get 401.
 func (r *Registry) RevokeToken(ctx context.Context, hash, author string) (experiment.Token, error) {
 	t, ok := r.Snapshot().tokens[hash]
 	if !ok {
 		return t, fmt.Errorf("token: %w", ErrNotFound)
+	}
+	if t.Revoked {
+		return t, nil
 	}
 	t.Revoked = true
 	return r.putToken(ctx, t, author)
@@ -390,7 +488,7 @@ func (r *Registry) putToken(ctx context.Context, t experiment.Token, author stri
 	if err != nil {
 		return t, err
 	}
-	if o != accepted && o != repeated {
+	if o != accepted {
 		return t, fmt.Errorf("token %q of %s: %w", t.Name, t.Project, ErrConflict)
 	}
 	t.Version = version + 1
