@@ -40,6 +40,7 @@
 //     server's own, by which it finds a query to cancel.
 //   - In a session, a setting given in the URL goes back to its default after
 //     the query, not to what the session had SET.
+//   - A query in a session comes by POST.
 //   - External tables (multipart/form-data) and progress headers are missing.
 //
 // # Traps, for whoever changes this package

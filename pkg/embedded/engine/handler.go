@@ -119,6 +119,10 @@ func (s *Server) parse(r *http.Request) (*request, error) {
 		q.settings[name] = value
 	}
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		if values.Get("session_id") != "" {
+			// readonly cannot be taken back, and would stay in the session.
+			return nil, newError(codeBadArguments, "BAD_ARGUMENTS", "A query in a session must be sent by POST")
+		}
 		if q.settings["readonly"] == "" || q.settings["readonly"] == "0" {
 			q.settings["readonly"] = "2" // as ClickHouse: GET changes nothing
 		}
