@@ -341,7 +341,7 @@ func TestStatementsAndDataAsCurlSendsThem(t *testing.T) {
 		if got == "7\n" {
 			t.Error("a SET outside a session lives on")
 		}
-		in := url.Values{"session_id": {"s1"}}
+		in := url.Values{"session_id": {"session of " + dsn}}
 		must("", in, "SET max_threads = 7")
 		must("7\n", in, "SELECT getSetting('max_threads')")
 		must("", in, "CREATE TEMPORARY TABLE tmp (a Int8)")
