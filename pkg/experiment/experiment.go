@@ -190,14 +190,18 @@ func (x *Experiment) MetricWindow(m Metric) time.Duration {
 	return time.Duration(x.ConversionWindow)
 }
 
-// Window is [start, end) in µs, as far as it is known at now: an open end is
-// now, and an end that lies ahead is now as well.
-func (x *Experiment) Window(now int64) (start, end int64) {
-	start, end = x.Start.UnixMicro(), now
-	if !x.End.IsZero() && x.End.UnixMicro() < now {
-		end = x.End.UnixMicro()
+// openEnd stands for an end that was not set: past any event, since none is
+// accepted more than a day ahead of its receipt.
+var openEnd = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
+
+// Window is [start, end) in µs. It does not depend on the time of asking: an
+// experiment without an end takes every event from its start on, so the same
+// data give the same result whenever they are looked at.
+func (x *Experiment) Window() (start, end int64) {
+	if x.End.IsZero() {
+		return x.Start.UnixMicro(), openEnd
 	}
-	return start, end
+	return x.Start.UnixMicro(), x.End.UnixMicro()
 }
 
 // Served reports whether SDKs are told of the experiment at all.

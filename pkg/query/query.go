@@ -26,6 +26,7 @@ var (
 	seriesSQL = text("sql/series.sql")
 	newsSQL   = text("sql/news.sql")
 	marksSQL  = text("sql/watermarks.sql")
+	lastSQL   = text("sql/last_runs.sql")
 )
 
 func text(name string) string {
@@ -41,6 +42,9 @@ type Query struct {
 	SQL    string
 	Params map[string]any
 }
+
+// LastRuns asks for the newest result of each experiment, as JSON.
+func LastRuns() Query { return Query{SQL: lastSQL} }
 
 // base is one event name within one window: what count, sum, mean and unique
 // metrics are read from, several of them from one.

@@ -37,14 +37,21 @@ func Main[C any](name, synopsis string, run func(ctx context.Context, cfg C, log
 }
 
 // Run is Main with everything given, and with the exit code as its result.
-func Run[C any](name, synopsis string, args []string, out, errOut io.Writer, run func(ctx context.Context, cfg C, log *slog.Logger) error) int {
+// define adds flags of a command's own.
+func Run[C any](name, synopsis string, args []string, out, errOut io.Writer, run func(ctx context.Context, cfg C, log *slog.Logger) error, define ...func(*flag.FlagSet)) int {
 	var cfg C
 	f := flag.NewFlagSet(name, flag.ContinueOnError)
 	f.SetOutput(errOut)
 	showVersion := f.Bool("version", false, "print the version")
 	validate := f.Bool("validate", false, "check the configuration, print what is in force, and exit")
+	for _, d := range define {
+		d(f)
+	}
 	f.Usage = func() {
-		fmt.Fprintf(out, "%s: %s\n\nusage: %s [-version] [-validate]\n\nIt is configured by its environment:\n\n", name, synopsis, name)
+		fmt.Fprintf(out, "%s: %s\n\nusage: %s [flags]\n\n", name, synopsis, name)
+		f.SetOutput(out)
+		f.PrintDefaults()
+		fmt.Fprint(out, "\nIt is configured by its environment:\n\n")
 		config.Usage(out, &cfg)
 		fmt.Fprint(out, "  LOG_LEVEL  info  debug, info, warn or error\n  LOG_FORMAT  text  text or json\n")
 	}

@@ -66,16 +66,8 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, started func(addr ne
 	if adminLn != nil {
 		group.Go(func() error { return runner.Serve(ctx, adminLn, admin, cfg.HTTP, tel) })
 	}
-	ready := make(chan struct{})
-	tel.Probe("topics", func(context.Context) error {
-		select {
-		case <-ready:
-			return nil
-		default:
-			return fmt.Errorf("waiting for the log and the registry")
-		}
-	})
-	front := &door{}
+	front := runner.NewDoor()
+	tel.Probe("registry", front.Ready)
 	mux.Handle("/", front)
 	// Requests under way at shutdown still need the log: what they stand on is
 	// torn down after the server has drained.
@@ -86,9 +78,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, started func(addr ne
 	group.Go(func() error {
 		defer drained()
 		stop := context.AfterFunc(ctx, func() {
-			select {
-			case <-ready:
-			default:
+			if front.Ready(ctx) != nil {
 				drained() // never opened: nothing is under way
 			}
 		})
@@ -113,7 +103,6 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, started func(addr ne
 			return err
 		}
 		defer producer.Close()
-		tel.Probe("registry", reg.Ready)
 		handler := intake.New(cfg.Intake, producer, deadletter.New(producer, c, topics.DeadLetters), c, topics,
 			func() intake.Projects { return reg.Snapshot() }, tel)
 		inner, innerCtx := errgroup.WithContext(serving)
@@ -124,8 +113,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, started func(addr ne
 			}
 			routes := http.NewServeMux()
 			handler.Register(routes)
-			front.open(routes)
-			close(ready)
+			front.Open(routes)
 			log.Info("ingest is ready", "addr", ln.Addr().String())
 			return nil
 		})

@@ -72,4 +72,4 @@ FROM (
   GROUP BY m, variant, d
 )
 ORDER BY m, variant, d
-SETTINGS enable_shared_storage_snapshot_in_query = 1, query_plan_join_swap_table = 'false'
+SETTINGS enable_shared_storage_snapshot_in_query = 1, query_plan_join_swap_table = 'false', distributed_product_mode = 'local'

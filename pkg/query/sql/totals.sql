@@ -103,6 +103,6 @@ FROM (
 {{- end}}
 )
 ORDER BY part, variant, detail
-SETTINGS enable_shared_storage_snapshot_in_query = 1, query_plan_join_swap_table = 'false'
+SETTINGS enable_shared_storage_snapshot_in_query = 1, query_plan_join_swap_table = 'false', distributed_product_mode = 'local'
 {{- define "within"}}ii IN ({{range $i, $n := .In}}{{if $i}}, {{end}}{{$n}}{{end}})
         {{- if .Window}} AND tt < toInt64(bitShiftRight(ff, 16)) + { {{- .Window}}:Int64}{{end}}{{end}}
