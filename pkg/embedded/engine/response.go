@@ -24,7 +24,6 @@ type response struct {
 	format    string
 	native    bool   // the Native format, for a client of some protocol revision
 	whole     bool   // wait_end_of_query
-	held      []byte // the result so far, when whole
 	sent      bool   // the headers are out
 	tag       string // of an exception in the middle of a result
 	to        io.Writer
