@@ -9,6 +9,14 @@ import "embed"
 //go:embed *.avsc
 var Avro embed.FS
 
+// Released holds every version of the Avro schemas that was ever released, as
+// <record>.<n>.avsc: messages in the log outlive the version that wrote them,
+// and are read by the schema whose fingerprint they carry. A released file
+// never changes; a schema that is to change is first copied here.
+//
+//go:embed released/*.avsc
+var Released embed.FS
+
 // ClickHouse holds the warehouse's migrations: single/ for one server,
 // cluster/ for a sharded and replicated one. Files run in the order of their
 // names; a file that was released never changes.

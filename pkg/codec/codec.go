@@ -8,8 +8,10 @@ package codec
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"time"
 
@@ -64,8 +66,9 @@ func malformed(format string, args ...any) error {
 type Codec struct {
 	headers  map[record][]byte // what stands in front of each type's messages
 	own      map[record]avro.Schema
-	byPrint  map[[8]byte]record // our own schemas, by fingerprint
-	byID     map[uint32]record  // our own schemas, by registry id
+	byPrint  map[[8]byte]record   // our own schemas, by fingerprint
+	released map[[8]byte]resolved // their earlier versions, by fingerprint
+	byID     map[uint32]record    // our own schemas, by registry id
 	registry *registry.Client
 	writers  sync.Pool
 
@@ -84,7 +87,7 @@ type resolved struct {
 func New(ctx context.Context, cfg Config, topics event.Topics) (*Codec, error) {
 	c := &Codec{
 		headers: map[record][]byte{}, own: map[record]avro.Schema{},
-		byPrint: map[[8]byte]record{}, byID: map[uint32]record{}, resolved: map[uint32]resolved{},
+		byPrint: map[[8]byte]record{}, released: map[[8]byte]resolved{}, byID: map[uint32]record{}, resolved: map[uint32]resolved{},
 	}
 	c.writers.New = func() any { return avro.NewWriter(nil, 512) }
 	if cfg.SchemaRegistryURL != "" {
@@ -112,13 +115,13 @@ func New(ctx context.Context, cfg Config, topics event.Topics) (*Codec, error) {
 		if err != nil {
 			return nil, fmt.Errorf("parsing %s: %w", file, err)
 		}
-		print, err := s.FingerprintUsing(avro.CRC64AvroLE)
+		print, err := fingerprint(text)
 		if err != nil {
 			return nil, fmt.Errorf("fingerprinting %s: %w", file, err)
 		}
 		c.own[r] = s
-		c.byPrint[[8]byte(print)] = r
-		c.headers[r] = append([]byte{0xC3, 0x01}, print...)
+		c.byPrint[print] = r
+		c.headers[r] = append([]byte{0xC3, 0x01}, print[:]...)
 		if c.registry != nil {
 			subject := subjects[r] + "-value"
 			id, _, err := c.registry.CreateSchema(ctx, subject, string(text))
@@ -129,7 +132,78 @@ func New(ctx context.Context, cfg Config, topics event.Topics) (*Codec, error) {
 			c.headers[r] = binary.BigEndian.AppendUint32([]byte{0}, uint32(id))
 		}
 	}
-	return c, nil
+	err := fs.WalkDir(schemas.Released, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := schemas.Released.ReadFile(path)
+		if err == nil {
+			err = c.know(text)
+		}
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", path, err)
+		}
+		return nil
+	})
+	return c, err
+}
+
+// know makes messages of an earlier version of a schema readable.
+func (c *Codec) know(text []byte) error {
+	print, err := fingerprint(text)
+	if err != nil {
+		return err
+	}
+	if _, ok := c.byPrint[print]; ok {
+		return nil
+	}
+	writer, err := avro.ParseBytesWithCache(text, "", &avro.SchemaCache{})
+	if err != nil {
+		return err
+	}
+	c.released[print], err = c.resolve(writer)
+	return err
+}
+
+// fingerprint is the CRC-64-AVRO fingerprint, little-endian, of a schema's
+// parsing canonical form. That form has no logical types (Avro specification,
+// "Transforming into Parsing Canonical Form", STRIP), which the library's
+// canonical form keeps: they are taken out before it sees them.
+func fingerprint(text []byte) ([8]byte, error) {
+	var schema any
+	if err := json.Unmarshal(text, &schema); err != nil {
+		return [8]byte{}, err
+	}
+	stripLogical(schema)
+	bare, err := json.Marshal(schema)
+	if err != nil {
+		return [8]byte{}, err
+	}
+	s, err := avro.ParseBytesWithCache(bare, "", &avro.SchemaCache{})
+	if err != nil {
+		return [8]byte{}, err
+	}
+	print, err := s.FingerprintUsing(avro.CRC64AvroLE)
+	if err != nil {
+		return [8]byte{}, err
+	}
+	return [8]byte(print), nil
+}
+
+func stripLogical(x any) {
+	switch x := x.(type) {
+	case map[string]any:
+		for _, k := range []string{"logicalType", "precision", "scale"} {
+			delete(x, k)
+		}
+		for _, v := range x {
+			stripLogical(v)
+		}
+	case []any:
+		for _, v := range x {
+			stripLogical(v)
+		}
+	}
 }
 
 // registryTimeout bounds one question to the schema registry.
@@ -140,8 +214,12 @@ const registryTimeout = 5 * time.Second
 func (c *Codec) frame(value []byte) (record, []byte, avro.Schema, error) {
 	switch {
 	case len(value) >= 10 && value[0] == 0xC3 && value[1] == 0x01:
-		r, ok := c.byPrint[[8]byte(value[2:10])]
+		print := [8]byte(value[2:10])
+		r, ok := c.byPrint[print]
 		if !ok {
+			if old, ok := c.released[print]; ok {
+				return old.record, value[10:], old.schema, nil
+			}
 			return 0, nil, nil, &DecodeError{Reason: event.ReasonUnknown, Detail: fmt.Sprintf("no schema has the fingerprint %x", value[2:10])}
 		}
 		return r, value[10:], nil, nil
@@ -169,12 +247,31 @@ func (c *Codec) foreign(id uint32) (resolved, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), registryTimeout)
 	defer cancel()
 	writer, err := c.registry.GetSchema(ctx, int(id))
+	if e := (registry.Error{}); errors.As(err, &e) && e.Code == schemaNotFound {
+		// The registry answers, and has no such schema: asking again would
+		// hold the partition up for ever.
+		return resolved{}, &DecodeError{Reason: event.ReasonUnknown, Detail: fmt.Sprintf("the registry has no schema %d", id)}
+	}
 	if err != nil {
 		return resolved{}, fmt.Errorf("asking for schema %d: %w: %w", id, ErrRegistry, err)
 	}
+	r, err := c.resolve(writer)
+	if err != nil {
+		return resolved{}, fmt.Errorf("schema %d: %w", id, err)
+	}
+	c.resolved[id] = r
+	return r, nil
+}
+
+// schemaNotFound is the registry's error code for an id that it does not have.
+const schemaNotFound = 40403
+
+// resolve makes a writer's schema readable as the one of ours with its name.
+// The error is a *DecodeError.
+func (c *Codec) resolve(writer avro.Schema) (resolved, error) {
 	named, ok := writer.(avro.NamedSchema)
 	if !ok {
-		return resolved{}, malformed("schema %d is not a record", id)
+		return resolved{}, malformed("the schema is not a record")
 	}
 	for r, own := range c.own {
 		if own.(avro.NamedSchema).FullName() != named.FullName() {
@@ -182,10 +279,9 @@ func (c *Codec) foreign(id uint32) (resolved, error) {
 		}
 		s, err := avro.NewSchemaCompatibility().Resolve(own, writer)
 		if err != nil {
-			return resolved{}, malformed("schema %d cannot be read as %s: %v", id, files[r], err)
+			return resolved{}, malformed("the schema cannot be read as %s: %v", files[r], err)
 		}
-		c.resolved[id] = resolved{r, s}
-		return c.resolved[id], nil
+		return resolved{r, s}, nil
 	}
-	return resolved{}, &DecodeError{Reason: event.ReasonUnknown, Detail: fmt.Sprintf("schema %d is %s, which is none of ours", id, named.FullName())}
+	return resolved{}, &DecodeError{Reason: event.ReasonUnknown, Detail: fmt.Sprintf("the schema is %s, which is none of ours", named.FullName())}
 }

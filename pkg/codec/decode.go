@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"math"
 
-	"github.com/hamba/avro/v2"
-
 	"github.com/hypostream/hypostream/pkg/event"
 	"github.com/hypostream/hypostream/pkg/experiment"
 )
@@ -18,14 +16,20 @@ type Decoder struct {
 	names map[string]string
 }
 
-// maxNames bounds the kept strings: names are few, and what are not names
+// Bounds of the kept strings: names are few and short, and what are not names
 // (a client may put anything there) must not grow it for ever.
-const maxNames = 4096
+const (
+	maxNames     = 4096
+	maxNameBytes = 256
+)
 
 // NewDecoder makes a decoder for one goroutine.
 func (c *Codec) NewDecoder() *Decoder { return &Decoder{codec: c, names: map[string]string{}} }
 
 func (d *Decoder) name(b []byte) string {
+	if len(b) > maxNameBytes {
+		return string(b)
+	}
 	if s, ok := d.names[string(b)]; ok {
 		return s
 	}
@@ -121,8 +125,11 @@ func (d *Decoder) Entry(value []byte) (experiment.Entry, error) {
 	if err != nil {
 		return experiment.Entry{}, err
 	}
-	if r != entry || foreign != nil {
+	if r != entry {
 		return experiment.Entry{}, malformed("the message is a %s, not a registry entry", files[r])
+	}
+	if foreign != nil {
+		return foreignEntry(foreign, body)
 	}
 	c := cursor{b: body}
 	x := experiment.Entry{
@@ -139,8 +146,11 @@ func (d *Decoder) DeadLetter(value []byte) (event.DeadLetter, error) {
 	if err != nil {
 		return event.DeadLetter{}, err
 	}
-	if r != letter || foreign != nil {
+	if r != letter {
 		return event.DeadLetter{}, malformed("the message is a %s, not a dead letter", files[r])
+	}
+	if foreign != nil {
+		return foreignLetter(foreign, body)
 	}
 	c := cursor{b: body}
 	x := event.DeadLetter{
@@ -200,58 +210,4 @@ func (c *cursor) bytes() []byte {
 		return nil
 	}
 	return c.take(int(n))
-}
-
-// foreignRecord is an event of another schema version, as hamba reads it by
-// the resolved schema: all fields of all kinds.
-type foreignRecord struct {
-	EventID        [16]byte       `avro:"event_id"`
-	Project        string         `avro:"project"`
-	UserID         string         `avro:"user_id"`
-	VisitorID      string         `avro:"visitor_id"`
-	Time           int64          `avro:"time"`
-	ReceivedAt     int64          `avro:"received_at"`
-	Flags          int            `avro:"flags"`
-	Tags           map[string]any `avro:"tags"`
-	Experiment     string         `avro:"experiment"`
-	Variant        string         `avro:"variant"`
-	OverrideReason string         `avro:"override_reason"`
-	SDKError       string         `avro:"sdk_error"`
-	Name           string         `avro:"name"`
-	ValueMicro     int64          `avro:"value_micro"`
-	Context        string         `avro:"context"`
-}
-
-// bounded keeps a foreign message from asking for more memory than an event
-// can need.
-var bounded = avro.Config{MaxByteSliceSize: 64 << 10, MaxSliceAllocSize: 1 << 16}.Freeze()
-
-func foreignEvent(s avro.Schema, r record, body []byte, e *event.Event) error {
-	var f foreignRecord
-	if err := bounded.Unmarshal(s, body, &f); err != nil {
-		return malformed("%v", err)
-	}
-	*e = event.Event{
-		Kind: event.Kind(r), Flags: event.Flags(f.Flags), ID: f.EventID, Project: f.Project, UserID: f.UserID, VisitorID: f.VisitorID,
-		Time: f.Time, ReceivedAt: f.ReceivedAt, Experiment: f.Experiment, Variant: f.Variant, OverrideReason: f.OverrideReason,
-		SDKError: f.SDKError, Name: f.Name, ValueMicro: f.ValueMicro, Context: f.Context,
-	}
-	for k, v := range f.Tags {
-		t := event.Tag{Key: k}
-		switch v := v.(type) {
-		case string:
-			t.Value = event.StringTag(v)
-		case int64:
-			t.Value = event.IntTag(v)
-		case float64:
-			t.Value = event.FloatTag(v)
-		case bool:
-			t.Value = event.BoolTag(v)
-		default:
-			return malformed("tag %q has a value of type %T", k, v)
-		}
-		e.Tags = append(e.Tags, t)
-	}
-	e.Tags = event.SortTags(e.Tags)
-	return nil
 }
