@@ -426,7 +426,7 @@ func (r *Registry) CreateToken(ctx context.Context, project, name, author string
 // The same once more changes nothing; a secret of another project, or of a
 // token that was revoked, is ErrConflict.
 func (r *Registry) ImportToken(ctx context.Context, project, name, secret, author string) (experiment.Token, error) {
-	if err := checkSecret(secret); err != nil {
+	if err := CheckSecret(secret); err != nil {
 		return experiment.Token{}, err
 	}
 	if len(name) > maxName || !utf8.ValidString(name) {
@@ -448,9 +448,9 @@ func (r *Registry) ImportToken(ctx context.Context, project, name, secret, autho
 	return r.putToken(ctx, t, author)
 }
 
-// checkSecret says what is wrong with a secret that somebody chose, without
-// repeating it.
-func checkSecret(s string) error {
+// CheckSecret says what is wrong with a secret that somebody chose, as a
+// *experiment.FieldError and without repeating it.
+func CheckSecret(s string) error {
 	if len(s) < 8 || len(s) > 256 {
 		return &experiment.FieldError{Field: "secret", Detail: fmt.Sprintf("%d characters; a token has 8 to 256", len(s))}
 	}

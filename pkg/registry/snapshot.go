@@ -17,6 +17,7 @@ type Snapshot struct {
 	tokens      map[string]experiment.Token                  // by hash
 	experiments map[string]map[string]*experiment.Experiment // by project and key
 	sorted      map[string][]*experiment.Experiment
+	ids         map[string]map[int64]string // project → integer id → the experiment that has it
 }
 
 // Revision changes with every change of the registry.
@@ -52,6 +53,15 @@ func (s *Snapshot) Experiment(project, key string) *experiment.Experiment {
 func (s *Snapshot) Project(key string) (experiment.Project, bool) {
 	p, ok := s.projects[key]
 	return p, ok
+}
+
+// IDOwner is the key of the experiment that has an integer id, "" if none has.
+func (s *Snapshot) IDOwner(project string, id int64) string { return s.ids[project][id] }
+
+// Token is a token by its hash.
+func (s *Snapshot) Token(hash string) (experiment.Token, bool) {
+	t, ok := s.tokens[hash]
+	return t, ok
 }
 
 // Projects are all projects, sorted by key.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"sort"
 	"strconv"
 
@@ -171,6 +172,10 @@ func (s *state) snapshot() *Snapshot {
 	out := &Snapshot{
 		revision: s.revision, projects: map[string]experiment.Project{}, tokens: map[string]experiment.Token{},
 		experiments: map[string]map[string]*experiment.Experiment{}, sorted: map[string][]*experiment.Experiment{},
+		ids: map[string]map[int64]string{},
+	}
+	for project, owners := range s.ids {
+		out.ids[project] = maps.Clone(owners)
 	}
 	for _, d := range s.parsed {
 		switch d := d.(type) {
