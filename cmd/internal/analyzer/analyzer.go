@@ -144,7 +144,7 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger, started func(addr 
 			return err
 		}
 		adm.Register(routes)
-		web.New(h.an, h.known, cfg.Admin.Key, cfg.APIKey).Register(routes)
+		web.New(h.an, h.known, cfg.Admin.Open && cfg.Admin.Key == "", cfg.Admin.Key, cfg.APIKey).Register(routes)
 		door.Open(routes)
 		log.Info("analyzer is ready", "addr", ln.Addr().String())
 		return h.an.Serve(ctx)
