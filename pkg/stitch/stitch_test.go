@@ -2,6 +2,7 @@ package stitch_test
 
 import (
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -120,16 +121,42 @@ func TestRowsKeepEveryFieldAndNoMemoryOfTheEvent(t *testing.T) {
 	tags[0] = event.Tag{Key: "overwritten", Value: event.BoolTag(true)}
 	e.Tags = nil
 	r.Append(&e, 5, 7)
-	if r.Len() != 2 || r.TagEnd[0] != 2 || r.TagEnd[1] != 2 || r.TagKey[0] != "a" || r.TagValue[0] != "7" || r.TagValue[1] != "x" {
+	if r.Len() != 2 || r.TagEnd[0] != 2 || r.TagEnd[1] != 2 || r.TagKey.At(0) != "a" || string(r.TagValue.At(0)) != "7" || string(r.TagValue.At(1)) != "x" {
 		t.Errorf("tags %v %v %v", r.TagEnd, r.TagKey, r.TagValue)
 	}
-	if r.Key[1] != "x" || r.Variant[1] != "b" || r.OverrideReason[1] != "qa" || r.SDKError[1] != "oops" || r.Flags[1] != 8 ||
+	if r.Key.At(1) != "x" || r.Variant.At(1) != "b" || r.OverrideReason.At(1) != "qa" || r.SDKError.At(1) != "oops" || r.Flags[1] != 8 ||
 		r.Time[1] != 3 || r.ReceivedAt[1] != 4 || r.Partition[1] != 5 || r.Offset[1] != 7 || r.ID[1] != (event.ID{9}) ||
-		r.Anchor[1] != stitch.Visitor("v") || r.User[1] != stitch.User("u") {
+		string(r.VisitorID.At(1)) != "v" || string(r.UserID.At(1)) != "u" || r.Anchor[1] != stitch.Visitor("v") || r.User[1] != stitch.User("u") {
 		t.Errorf("row %+v", r)
 	}
 	r.Reset()
-	if r.Len() != 0 || len(r.TagKey) != 0 {
+	if r.Len() != 0 || r.TagKey.Len() != 0 || r.VisitorID.Len() != 0 {
 		t.Errorf("%d rows after Reset", r.Len())
+	}
+}
+
+// Names come back in every order, before and after a Reset, and more distinct
+// ones than are kept do not stay.
+func TestNamesComeBackAsTheyWere(t *testing.T) {
+	r := stitch.NewRows(event.KPI)
+	rapid.Check(t, func(t *rapid.T) {
+		names := rapid.SliceOf(rapid.SampledFrom([]string{"", "a", "b", "c", "buy"})).Draw(t, "names")
+		r.Reset()
+		for i, n := range names {
+			r.Append(&event.Event{Kind: event.KPI, Name: n, VisitorID: n}, 0, int64(i))
+		}
+		for i, n := range names {
+			if r.Key.At(i) != n || r.Key.Values()[r.Key.Rows()[i]] != n || string(r.VisitorID.At(i)) != n {
+				t.Fatalf("row %d is %q and %q, want %q", i, r.Key.At(i), r.VisitorID.At(i), n)
+			}
+		}
+	})
+	r.Reset()
+	for i := range 100_000 {
+		r.Append(&event.Event{Kind: event.KPI, Name: strconv.Itoa(i)}, 0, int64(i))
+	}
+	r.Reset()
+	if n := len(r.Key.Values()); n != 0 {
+		t.Errorf("%d names stay", n)
 	}
 }

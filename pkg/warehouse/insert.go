@@ -31,16 +31,16 @@ type target struct {
 }
 
 var (
-	project    = field{"project", names(func(r *stitch.Rows) []string { return r.Project })}
+	project    = field{"project", names(func(r *stitch.Rows) *stitch.Names { return &r.Project })}
 	anchor     = field{"anchor", whole(func(r *stitch.Rows) []uint64 { return r.Anchor })}
 	user       = field{"user", whole(func(r *stitch.Rows) []uint64 { return r.User })}
 	eventID    = field{"event_id", ids}
 	at         = field{"time", times(func(r *stitch.Rows) []int64 { return r.Time })}
 	receivedAt = field{"received_at", times(func(r *stitch.Rows) []int64 { return r.ReceivedAt })}
 	flags      = field{"flags", whole(func(r *stitch.Rows) []uint8 { return r.Flags })}
-	sdkError   = field{"sdk_error", names(func(r *stitch.Rows) []string { return r.SDKError })}
-	visitorID  = field{"visitor_id", whole(func(r *stitch.Rows) []string { return r.VisitorID })}
-	userID     = field{"user_id", whole(func(r *stitch.Rows) []string { return r.UserID })}
+	sdkError   = field{"sdk_error", names(func(r *stitch.Rows) *stitch.Names { return &r.SDKError })}
+	visitorID  = field{"visitor_id", texts(func(r *stitch.Rows) *stitch.Texts { return &r.VisitorID })}
+	userID     = field{"user_id", texts(func(r *stitch.Rows) *stitch.Texts { return &r.UserID })}
 	tags       = field{"tags", tagMaps}
 	partition  = field{"topic_partition", whole(func(r *stitch.Rows) []uint16 { return r.Partition })}
 	offset     = field{"offset", whole(func(r *stitch.Rows) []int64 { return r.Offset })}
@@ -48,19 +48,19 @@ var (
 
 var targets = map[event.Kind]target{
 	event.Exposure: {"exposures_raw", []field{
-		project, {"experiment", names(func(r *stitch.Rows) []string { return r.Key })}, anchor, user, eventID, at, receivedAt,
-		{"variant", names(func(r *stitch.Rows) []string { return r.Variant })}, sdkError,
-		{"override_reason", names(func(r *stitch.Rows) []string { return r.OverrideReason })}, flags,
+		project, {"experiment", names(func(r *stitch.Rows) *stitch.Names { return &r.Key })}, anchor, user, eventID, at, receivedAt,
+		{"variant", names(func(r *stitch.Rows) *stitch.Names { return &r.Variant })}, sdkError,
+		{"override_reason", names(func(r *stitch.Rows) *stitch.Names { return &r.OverrideReason })}, flags,
 		visitorID, userID, tags, partition, offset,
 	}},
 	event.KPI: {"kpis_raw", []field{
-		project, {"name", names(func(r *stitch.Rows) []string { return r.Key })}, anchor, user, eventID, at, receivedAt,
+		project, {"name", names(func(r *stitch.Rows) *stitch.Names { return &r.Key })}, anchor, user, eventID, at, receivedAt,
 		{"value_micro", whole(func(r *stitch.Rows) []int64 { return r.ValueMicro })}, sdkError, flags,
 		visitorID, userID, tags, partition, offset,
 	}},
 	event.Match: {"matches_raw", []field{
 		project, {"visitor", whole(func(r *stitch.Rows) []uint64 { return r.Anchor })}, user, eventID, at, receivedAt,
-		{"context", names(func(r *stitch.Rows) []string { return r.Key })}, flags,
+		{"context", names(func(r *stitch.Rows) *stitch.Names { return &r.Key })}, flags,
 		visitorID, userID, tags, partition, offset,
 	}},
 }
@@ -74,38 +74,41 @@ func whole[T any](get func(*stitch.Rows) []T) func(driver.BatchColumn, *stitch.R
 type scratch struct {
 	ids   []uuid.UUID
 	times []time.Time
-	boxes boxes
 	tags  tagMap
 }
 
-// boxes keeps names as interfaces: they are few and recur, and the client
-// would make a new interface of each.
-type boxes map[string]any
-
-// maxBoxes bounds them: a client may put anything where a name should be.
-const maxBoxes = 4096
-
-func (b boxes) of(s string) any {
-	if x, ok := b[s]; ok {
-		return x
+// boxes are a column's distinct names as interfaces: one of each, where the
+// client would make one of each row.
+func boxes(n *stitch.Names) []any {
+	out := make([]any, len(n.Values()))
+	for i, s := range n.Values() {
+		out[i] = s
 	}
-	if len(b) >= maxBoxes {
-		clear(b)
-	}
-	var x any = s
-	b[s] = x
-	return x
+	return out
 }
 
 // names sends a column of few distinct strings.
-func names(get func(*stitch.Rows) []string) func(driver.BatchColumn, *stitch.Rows, *scratch) error {
-	return func(col driver.BatchColumn, r *stitch.Rows, x *scratch) error {
-		last, box := "", any("")
-		for _, s := range get(r) {
-			if s != last {
-				last, box = s, x.boxes.of(s)
+func names(get func(*stitch.Rows) *stitch.Names) func(driver.BatchColumn, *stitch.Rows, *scratch) error {
+	return func(col driver.BatchColumn, r *stitch.Rows, _ *scratch) error {
+		n := get(r)
+		values := boxes(n)
+		for _, i := range n.Rows() {
+			if err := col.AppendRow(values[i]); err != nil {
+				return err
 			}
-			if err := col.AppendRow(box); err != nil {
+		}
+		return nil
+	}
+}
+
+// texts sends a column of many strings.
+func texts(get func(*stitch.Rows) *stitch.Texts) func(driver.BatchColumn, *stitch.Rows, *scratch) error {
+	return func(col driver.BatchColumn, r *stitch.Rows, _ *scratch) error {
+		t := get(r)
+		var b []byte
+		for i := range t.Len() {
+			b = t.At(i)
+			if err := col.AppendRow(&b); err != nil { // a pointer: no copy is made
 				return err
 			}
 		}
@@ -132,29 +135,42 @@ func times(get func(*stitch.Rows) []int64) func(driver.BatchColumn, *stitch.Rows
 }
 
 func tagMaps(col driver.BatchColumn, r *stitch.Rows, x *scratch) error {
-	from := 0
+	m := &x.tags
+	*m = tagMap{rows: r, keys: boxes(&r.TagKey), at: -1}
 	for _, end := range r.TagEnd {
-		x.tags = tagMap{keys: r.TagKey[from:end], values: r.TagValue[from:end], boxes: x.boxes, at: -1}
-		from = end
-		if err := col.AppendRow(&x.tags); err != nil {
+		m.end = end
+		if err := col.AppendRow(m); err != nil {
 			return err
 		}
 	}
+	*m = tagMap{}
 	return nil
 }
 
-// tagMap is one row's tags as the client reads maps in order.
+// tagMap is one row's tags after the other, as the client reads maps in order.
 type tagMap struct {
-	keys, values []string
-	boxes        boxes
-	at           int
+	rows    *stitch.Rows
+	keys    []any
+	value   []byte
+	at, end int
 }
 
 func (m *tagMap) Put(any, any)                 {}
 func (m *tagMap) Iterator() column.MapIterator { return m }
-func (m *tagMap) Key() any                     { return m.boxes.of(m.keys[m.at]) }
-func (m *tagMap) Value() any                   { return &m.values[m.at] }
-func (m *tagMap) Next() bool                   { m.at++; return m.at < len(m.keys) }
+func (m *tagMap) Key() any                     { return m.keys[m.rows.TagKey.Rows()[m.at]] }
+
+func (m *tagMap) Value() any {
+	m.value = m.rows.TagValue.At(m.at)
+	return &m.value
+}
+
+func (m *tagMap) Next() bool {
+	if m.at+1 == m.end {
+		return false
+	}
+	m.at++
+	return true
+}
 
 // insertSettings are those of every insert of events. Equal blocks are not
 // skipped: the engine notes a block before its part is in place, so a kill
@@ -185,9 +201,6 @@ func (db *DB) InsertEvents(ctx context.Context, r *stitch.Rows) error {
 	return db.insert(ctx, t.table, cols, insertSettings, func(b driver.Batch) error {
 		x := db.scratch.Get().(*scratch)
 		defer db.scratch.Put(x)
-		if x.boxes == nil {
-			x.boxes = boxes{}
-		}
 		for i, f := range t.fields {
 			if err := f.send(b.Column(i), r, x); err != nil {
 				return fmt.Errorf("column %s: %w", f.name, err)

@@ -114,15 +114,15 @@ SELECT project, visitor, (time, user_id, user) AS first, [user] AS users
 FROM matches_raw_local;
 
 -- What arrived lately, by what it touches: from it the analyzer learns in
--- milliseconds that nothing is new for an experiment.
+-- milliseconds that nothing is new for an experiment. One row per stored block,
+-- key and partition, not one per event: whether any offset past a mark has come
+-- is seen from the last one.
 CREATE TABLE IF NOT EXISTS changes_local ON CLUSTER '$cluster' (
     project         LowCardinality(String),
     kind            UInt8, -- 1 exposure, 2 KPI, 3 match
     key             LowCardinality(String), -- experiment or KPI name
     topic_partition UInt16,
-    offset          Int64,
-    anchor          UInt64,
-    user            UInt64,
+    offset          Int64, -- the last of the block
     at              DateTime DEFAULT now()
 )
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{database}/{shard}/changes', '{replica}')
@@ -130,19 +130,22 @@ ORDER BY (project, kind, key, topic_partition, offset)
 TTL at + INTERVAL 7 DAY;
 
 CREATE TABLE IF NOT EXISTS changes ON CLUSTER '$cluster' AS changes_local
-ENGINE = Distributed('$cluster', currentDatabase(), changes_local, anchor);
+ENGINE = Distributed('$cluster', currentDatabase(), changes_local, rand());
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS changes_exposures ON CLUSTER '$cluster' TO changes_local AS
-SELECT project, 1 AS kind, experiment AS key, topic_partition, offset, anchor, user, now() AS at
-FROM exposures_raw_local;
+SELECT project, 1 AS kind, experiment AS key, topic_partition, max(r.offset) AS offset, now() AS at
+FROM exposures_raw_local AS r
+GROUP BY project, kind, key, topic_partition;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS changes_kpis ON CLUSTER '$cluster' TO changes_local AS
-SELECT project, 2 AS kind, name AS key, topic_partition, offset, anchor, user, now() AS at
-FROM kpis_raw_local;
+SELECT project, 2 AS kind, name AS key, topic_partition, max(r.offset) AS offset, now() AS at
+FROM kpis_raw_local AS r
+GROUP BY project, kind, key, topic_partition;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS changes_matches ON CLUSTER '$cluster' TO changes_local AS
-SELECT project, 3 AS kind, '' AS key, topic_partition, offset, visitor AS anchor, user, now() AS at
-FROM matches_raw_local;
+SELECT project, 3 AS kind, '' AS key, topic_partition, max(r.offset) AS offset, now() AS at
+FROM matches_raw_local AS r
+GROUP BY project, kind, key, topic_partition;
 
 -- The ledger, whole on every node: one row per range of the log that was worked
 -- off. The ranges of

@@ -93,15 +93,15 @@ SELECT project, visitor, (time, user_id, user) AS first, [user] AS users
 FROM matches_raw;
 
 -- What arrived lately, by what it touches: from it the analyzer learns in
--- milliseconds that nothing is new for an experiment.
+-- milliseconds that nothing is new for an experiment. One row per stored block,
+-- key and partition, not one per event: whether any offset past a mark has come
+-- is seen from the last one.
 CREATE TABLE IF NOT EXISTS changes (
     project         LowCardinality(String),
     kind            UInt8, -- 1 exposure, 2 KPI, 3 match
     key             LowCardinality(String), -- experiment or KPI name
     topic_partition UInt16,
-    offset          Int64,
-    anchor          UInt64,
-    user            UInt64,
+    offset          Int64, -- the last of the block
     at              DateTime DEFAULT now()
 )
 ENGINE = MergeTree
@@ -109,16 +109,19 @@ ORDER BY (project, kind, key, topic_partition, offset)
 TTL at + INTERVAL 7 DAY;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS changes_exposures TO changes AS
-SELECT project, 1 AS kind, experiment AS key, topic_partition, offset, anchor, user, now() AS at
-FROM exposures_raw;
+SELECT project, 1 AS kind, experiment AS key, topic_partition, max(r.offset) AS offset, now() AS at
+FROM exposures_raw AS r
+GROUP BY project, kind, key, topic_partition;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS changes_kpis TO changes AS
-SELECT project, 2 AS kind, name AS key, topic_partition, offset, anchor, user, now() AS at
-FROM kpis_raw;
+SELECT project, 2 AS kind, name AS key, topic_partition, max(r.offset) AS offset, now() AS at
+FROM kpis_raw AS r
+GROUP BY project, kind, key, topic_partition;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS changes_matches TO changes AS
-SELECT project, 3 AS kind, '' AS key, topic_partition, offset, visitor AS anchor, user, now() AS at
-FROM matches_raw;
+SELECT project, 3 AS kind, '' AS key, topic_partition, max(r.offset) AS offset, now() AS at
+FROM matches_raw AS r
+GROUP BY project, kind, key, topic_partition;
 
 -- The ledger: one row per range of the log that was worked off. The ranges of
 -- one partition follow each other without gap or overlap, from the first offset
