@@ -79,6 +79,7 @@ func (x *Identifier) Identify(e *Event, now int64) {
 	n := x.seen[id]
 	x.seen[id] = n + 1
 	if n > 0 {
+		b[0] = 'n' // a hash space of its own: the ordinal cannot pass for a tag
 		b = binary.LittleEndian.AppendUint32(b, n)
 		id = xxh3.Hash128(b).Bytes()
 	}
