@@ -13,7 +13,7 @@ import (
 func apply(ctx context.Context, args []string, out io.Writer) error {
 	f := newFlags("apply", "bring projects, tokens and experiments to what a YAML file says; nothing is changed if anything is wrong", out)
 	path := f.String("f", "experiments.yaml", "the file; - reads standard input")
-	server := f.String("server", envOr("HYPOSTREAM_SERVER", "http://127.0.0.1:8082"), "base URL of the analyzer that serves the admin API (HYPOSTREAM_SERVER)")
+	server := f.String("server", envOr("HYPOSTREAM_SERVER", "http://127.0.0.1:8090"), "base URL of the analyzer that serves the admin API (HYPOSTREAM_SERVER)")
 	key := f.String("key", "", "its admin key (default: ADMIN_KEY of the environment)")
 	dryRun := f.Bool("dry-run", false, "print the plan and change nothing")
 	force := f.Bool("force", false, "allow changes that move users between the variants of an experiment that has started")
