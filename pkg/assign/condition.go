@@ -63,10 +63,7 @@ func ParseCondition(text string, tags []string) (*Condition, error) {
 	if err := checkReplacing(text, toks, tags); err != nil {
 		return nil, err
 	}
-	p := parser{toks: toks, slots: map[string]int{}}
-	for _, t := range tags {
-		p.known = append(p.known, t)
-	}
+	p := parser{toks: toks, known: tags, slots: map[string]int{}}
 	root, err := p.or()
 	if err != nil {
 		return nil, err
@@ -80,7 +77,8 @@ func ParseCondition(text string, tags []string) (*Condition, error) {
 	return &Condition{root}, nil
 }
 
-// sdkNames are variables of the SDK's own, which it does not replace.
+// sdkName reports whether a name is a variable of the SDK's own, which it does
+// not replace.
 func sdkName(s string) bool { return s == "user_id" || s == "visitor_id" }
 
 // checkReplacing does what the SDK does to the text and compares with what it

@@ -198,7 +198,7 @@ func (r *Registry) take(decoder *codec.Decoder, rec eventlog.Record) {
 		r.unreadable.Add(1)
 		r.logger.Error("a registry record has a body that cannot be read and is passed over", "offset", rec.Offset, "key", string(rec.Key))
 	}
-	if o == accepted && r.Ready(nil) == nil {
+	if o == accepted && r.Ready(context.Background()) == nil {
 		r.snapshot.Store(r.state.snapshot())
 	}
 	if ch, ok := r.waiting[x.Writer]; ok {
