@@ -66,12 +66,14 @@ func Table(w io.Writer, r *Result) error {
 				fmt.Fprintf(t, "%+.1f %%\t%+.1f %% … %+.1f %%\t%s\t%s\t%s\n", 100*c.Relative, 100*c.RelativeInterval.Low, 100*c.RelativeInterval.High, pText(c.P), percent(c.Win), words(c))
 			}
 		}
-		if m.Kind == experiment.Funnel {
-			steps(t, m)
-		}
 	}
 	if err := t.Flush(); err != nil {
 		return err
+	}
+	for i := range r.Metrics {
+		if m := &r.Metrics[i]; m.Kind == experiment.Funnel && len(m.Arms) > 0 {
+			steps(w, m)
+		}
 	}
 	for _, line := range notes(&r.Health) {
 		fmt.Fprintf(w, "  %s\n", line)
@@ -81,6 +83,7 @@ func Table(w io.Writer, r *Result) error {
 
 // steps tells how far each arm came, and how fast.
 func steps(w io.Writer, m *Metric) {
+	fmt.Fprintf(w, "  %s, step by step:\n", m.Key)
 	for i, s := range m.Arms[0].Steps {
 		var parts []string
 		for _, a := range m.Arms {

@@ -28,7 +28,10 @@ var (
 )
 
 // Main runs a package's tests, shuts the engine down and exits.
-func Main(m *testing.M) {
+func Main(m *testing.M) { os.Exit(Run(m)) }
+
+// Run is Main for a package with more to clean up: it returns the exit code.
+func Run(m *testing.M) int {
 	underMain = true
 	code := m.Run()
 	if server != nil {
@@ -37,7 +40,7 @@ func Main(m *testing.M) {
 			code = max(code, 1)
 		}
 	}
-	os.Exit(code)
+	return code
 }
 
 // Start returns the process's engine, started on first use with data that are
