@@ -13,8 +13,10 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/sethvargo/go-envconfig"
 )
@@ -32,9 +34,57 @@ func LoadFrom(ctx context.Context, dst any, vars map[string]string) error {
 
 func load(ctx context.Context, dst any, from envconfig.Lookuper) error {
 	if err := envconfig.ProcessWith(ctx, &envconfig.Config{Target: dst, Lookuper: from}); err != nil {
+		if all := faults(ctx, reflect.ValueOf(dst), from); all != nil {
+			return all
+		}
 		return fmt.Errorf("reading the environment: %w", err)
 	}
 	return validate(reflect.ValueOf(dst))
+}
+
+// faults reads each variable by itself: the library stops at the first that it
+// cannot read, and names the field instead of the variable.
+func faults(ctx context.Context, v reflect.Value, from envconfig.Lookuper) error {
+	var errs []error
+	walk(v, "", func(x variable) {
+		alone := reflect.New(reflect.StructOf([]reflect.StructField{{Name: x.field.Name, Type: x.field.Type, Tag: x.field.Tag}}))
+		err := envconfig.ProcessWith(ctx, &envconfig.Config{Target: alone.Interface(), Lookuper: envconfig.PrefixLookuper(x.prefix, from)})
+		switch {
+		case err == nil:
+		case errors.Is(err, envconfig.ErrMissingRequired):
+			errs = append(errs, fmt.Errorf("%s: required, and not set", x.name))
+		default:
+			text, _ := from.Lookup(x.name)
+			found := strconv.Quote(text)
+			if x.secret {
+				found = "its value"
+			}
+			errs = append(errs, fmt.Errorf("%s: %s is not %s", x.name, found, accepted(x.field.Type)))
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// accepted says what a variable of a type may be.
+func accepted(t reflect.Type) string {
+	if t == reflect.TypeFor[time.Duration]() {
+		return "a duration such as 500ms, 30s or 5m"
+	}
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return fmt.Sprintf("a whole number of %d bits", t.Bits())
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return fmt.Sprintf("a whole number of %d bits, from 0 on", t.Bits())
+	case reflect.Float32, reflect.Float64:
+		return "a number"
+	case reflect.Slice:
+		return "a list, separated by commas, each " + accepted(t.Elem())
+	case reflect.Map:
+		return "a list of key:value, separated by commas"
+	}
+	return "a " + t.String()
 }
 
 type validator interface{ Validate() error }
@@ -72,6 +122,8 @@ type variable struct {
 	name, def, desc string
 	value           reflect.Value
 	secret          bool
+	field           reflect.StructField
+	prefix          string // what the structs around put in front of the field's own name
 }
 
 // walk lists the variables of a struct in the order of its fields.
@@ -103,7 +155,7 @@ func walk(v reflect.Value, prefix string, visit func(variable)) {
 			}
 			continue
 		}
-		x := variable{name: prefix + name, desc: f.Tag.Get("desc"), value: v.Field(i), secret: f.Tag.Get("secret") == "true"}
+		x := variable{name: prefix + name, desc: f.Tag.Get("desc"), value: v.Field(i), secret: f.Tag.Get("secret") == "true", field: f, prefix: prefix}
 		if _, d, ok := strings.Cut(options, "default="); ok {
 			x.def = strings.TrimSpace(d)
 		} else if strings.Contains(options, "required") {

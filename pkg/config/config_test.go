@@ -45,22 +45,51 @@ func TestLoadFillsDefaultsAndNestedStructs(t *testing.T) {
 	}
 }
 
-func TestLoadNamesTheVariableThatIsWrong(t *testing.T) {
-	tests := []struct {
-		name string
-		vars map[string]string
-		want string
-	}{
-		{"a value that cannot be read", map[string]string{"WAIT": "soon"}, "Wait"},
-		{"a value that Validate refuses", map[string]string{"LIMIT": "0"}, "LIMIT: must be at least 1"},
+type typed struct {
+	Wait   time.Duration `env:"WAIT, default=1s"`
+	On     bool          `env:"ON"`
+	Share  float64       `env:"SHARE"`
+	Many   []int         `env:"MANY"`
+	Small  int8          `env:"SMALL"`
+	Key    int           `env:"KEY" secret:"true"`
+	Must   string        `env:"MUST, required"`
+	Nested struct {
+		Size uint16 `env:"SIZE"`
+	} `env:", prefix=INNER_"`
+}
+
+// Whoever starts the service sees every fault at once, by the name that they
+// have to change.
+func TestLoadNamesEveryVariableThatIsWrong(t *testing.T) {
+	err := config.LoadFrom(t.Context(), &typed{}, map[string]string{
+		"WAIT": "soon", "ON": "perhaps", "SHARE": "half", "MANY": "1,x", "SMALL": "200", "KEY": "hunter2", "INNER_SIZE": "-1",
+	})
+	if err == nil {
+		t.Fatal("accepted")
 	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			err := config.LoadFrom(t.Context(), &outer{}, tt.vars)
-			if err == nil || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("error %v, want one that says %q", err, tt.want)
-			}
-		})
+	want := []string{
+		`WAIT: "soon" is not a duration such as 500ms, 30s or 5m`,
+		`ON: "perhaps" is not true or false`,
+		`SHARE: "half" is not a number`,
+		`MANY: "1,x" is not a list, separated by commas, each a whole number of 64 bits`,
+		`SMALL: "200" is not a whole number of 8 bits`,
+		`KEY: its value is not a whole number of 64 bits`,
+		`MUST: required, and not set`,
+		`INNER_SIZE: "-1" is not a whole number of 16 bits, from 0 on`,
+	}
+	if got := err.Error(); got != strings.Join(want, "\n") {
+		t.Errorf("said\n%s\nwant\n%s", got, strings.Join(want, "\n"))
+	}
+}
+
+func TestLoadJoinsTheFaultsOfAllStructs(t *testing.T) {
+	c := struct {
+		A outer
+		B outer `env:", prefix=B_"`
+	}{}
+	err := config.LoadFrom(t.Context(), &c, map[string]string{"LIMIT": "0", "B_LIMIT": "-1"})
+	if err == nil || strings.Count(err.Error(), "LIMIT: must be at least 1") != 2 {
+		t.Errorf("error %v, want the fault of both structs", err)
 	}
 }
 

@@ -5,6 +5,8 @@ package telemetry
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -44,6 +46,28 @@ type Telemetry struct {
 type probe struct {
 	name  string
 	check func(context.Context) error
+	busy  chan struct{} // holds the place of the one check under way
+}
+
+// run gives the check's answer, or ctx's end if it hangs: one check at a time,
+// so that a check that never returns costs one goroutine and no more.
+func (p probe) run(ctx context.Context) error {
+	select {
+	case p.busy <- struct{}{}:
+	case <-ctx.Done():
+		return errors.New("the check before has not answered yet")
+	}
+	answer := make(chan error, 1)
+	go func() {
+		defer func() { <-p.busy }()
+		answer <- p.check(ctx)
+	}()
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("no answer: %w", ctx.Err())
+	}
 }
 
 // New makes the telemetry of a service; its metrics are named
@@ -105,7 +129,7 @@ func (t *Telemetry) Probe(name string, check func(context.Context) error) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.probes = append(t.probes, probe{name, check})
+	t.probes = append(t.probes, probe{name, check, make(chan struct{}, 1)})
 }
 
 // Draining makes the service not ready from now on, so that a balancer sends
@@ -138,7 +162,7 @@ func (t *Telemetry) ready(w http.ResponseWriter, r *http.Request) {
 	for i, p := range probes {
 		wg.Go(func() {
 			states[i] = "ok"
-			if err := p.check(ctx); err != nil {
+			if err := p.run(ctx); err != nil {
 				states[i] = err.Error()
 			}
 		})
