@@ -42,6 +42,7 @@ func (w *Writer) Write(ctx context.Context, letters []event.DeadLetter) error {
 	recs := make([]eventlog.Record, len(letters))
 	for i := range letters {
 		d := letters[i]
+		key := key(&d) // of the whole original, before it is cut
 		if len(d.Original) > MaxOriginal {
 			d.Detail += fmt.Sprintf(" (%d bytes, the first %d kept)", len(d.Original), MaxOriginal)
 			d.Original = d.Original[:MaxOriginal]
@@ -50,7 +51,7 @@ func (w *Writer) Write(ctx context.Context, letters []event.DeadLetter) error {
 		if err != nil {
 			return fmt.Errorf("encoding a dead letter: %w", err)
 		}
-		recs[i] = eventlog.Record{Topic: w.topic, Key: key(&d), Value: value, Time: d.At}
+		recs[i] = eventlog.Record{Topic: w.topic, Key: key, Value: value, Time: d.At}
 	}
 	if err := w.log.Append(ctx, recs); err != nil {
 		return fmt.Errorf("writing %d dead letters: %w", len(letters), err)

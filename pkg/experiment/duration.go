@@ -30,7 +30,9 @@ func ParseDuration(s string) (Duration, error) {
 		if err != nil || r < 0 {
 			return 0, fmt.Errorf("duration %q: want days and hours such as 14d, 36h or 1d12h", s)
 		}
-		d += r
+		if d += r; d < 0 {
+			return 0, fmt.Errorf("duration %q: longer than can be counted", s)
+		}
 	}
 	return Duration(d), nil
 }
