@@ -140,7 +140,7 @@ func TestEventsWithoutATimeDifferBetweenRequests(t *testing.T) {
 	if identify(1, e)[0] == identify(2, e)[0] {
 		t.Error("two requests' events are one")
 	}
-	if identify(1, e)[0] != identify(1, e)[0] {
+	if first, again := identify(1, e)[0], identify(1, e)[0]; first != again {
 		t.Error("one time gives two identities")
 	}
 }

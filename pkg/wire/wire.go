@@ -128,7 +128,7 @@ func ID(field string, raw jsontext.Value) (string, *event.FieldError) {
 	case 'n':
 		return "", nil
 	case '0':
-		if bytes.IndexAny(raw, ".eE") < 0 {
+		if !bytes.ContainsAny(raw, ".eE") {
 			return string(raw), nil
 		}
 		return "", &event.FieldError{Field: field, Reason: event.ReasonValue, Detail: "want a string or a whole number, have " + clip(raw)}
