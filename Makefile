@@ -37,7 +37,9 @@ vuln: ## govulncheck (asks the public database of vulnerabilities)
 	$(GO) run golang.org/x/vuln/cmd/govulncheck@v1.8.0 ./...
 
 bench: engine ## every benchmark beside its floor or peer, as tables of ratios
-	$(GO) run ./bench
+	$(GO) run ./bench/ingest
+	$(GO) run ./bench/aggregator
+	$(GO) run ./bench/analyzer
 
 build: bin/hypostream bin/ingest bin/aggregator bin/analyzer ## the four binaries, in bin/
 
