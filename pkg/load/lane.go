@@ -316,6 +316,12 @@ func (n *lane) store(ctx context.Context, b *batch) error {
 }
 
 func (n *lane) insert(ctx context.Context, b *batch) error {
+	select {
+	case n.inserts <- struct{}{}:
+		defer func() { <-n.inserts }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	began := time.Now()
 	if err := n.db.InsertEvents(ctx, b.rows); err != nil {
 		b.attempt++

@@ -45,6 +45,7 @@ type Config struct {
 	BatchRows      int           `env:"BATCH_ROWS, default=100000" desc:"a batch is stored when it has this many events"`
 	BatchBytes     int           `env:"BATCH_BYTES, default=33554432" desc:"… or this many bytes of log"`
 	BatchAge       time.Duration `env:"BATCH_AGE, default=1s" desc:"… or its first event has waited this long"`
+	Inserts        int           `env:"INSERTS, default=1" desc:"inserts under way at once; more is faster on a large server, and costs a batch of memory each"`
 	InsertTimeout  time.Duration `env:"INSERT_TIMEOUT, default=2m" desc:"limit on one insert, after which it is repeated"`
 	FlushTimeout   time.Duration `env:"FLUSH_TIMEOUT, default=10s" desc:"what is under way may take this long when partitions are given up or the process stops"`
 	StallAfter     time.Duration `env:"STALL_AFTER, default=1m" desc:"not ready when events wait and nothing is stored for this long"`
@@ -65,6 +66,9 @@ func (c Config) withDefaults() Config {
 	if c.BatchBytes == 0 {
 		c.BatchBytes = 32 << 20
 	}
+	if c.Inserts == 0 {
+		c.Inserts = 1
+	}
 	set(&c.SessionTimeout, 10*time.Second)
 	set(&c.BatchAge, time.Second)
 	set(&c.InsertTimeout, 2*time.Minute)
@@ -82,6 +86,9 @@ func (c Config) Validate() error {
 	}
 	if c.BatchBytes < 1 || c.BatchBytes > 1<<30 {
 		errs = append(errs, fmt.Errorf("BATCH_BYTES: %d is not between 1 and 1 GiB", c.BatchBytes))
+	}
+	if c.Inserts < 1 || c.Inserts > 16 {
+		errs = append(errs, fmt.Errorf("INSERTS: %d is not between 1 and 16", c.Inserts))
 	}
 	for _, d := range []struct {
 		name string
@@ -112,6 +119,7 @@ type Loader struct {
 	slog    *slog.Logger
 	member  string
 	metrics *metrics
+	inserts chan struct{} // one for each insert that may be under way
 
 	// step is asked before each step of a batch; an error ends the member on
 	// the spot, as a kill would. For tests.
@@ -153,6 +161,7 @@ func New(cfg Config, topics event.Topics, log *eventlog.Log, c *codec.Codec, db 
 		step:   func(step) error { return nil },
 		faults: map[place]error{},
 	}
+	l.inserts = make(chan struct{}, l.cfg.Inserts)
 	l.metrics = newMetrics(t, l)
 	return l, nil
 }
