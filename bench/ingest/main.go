@@ -1,0 +1,136 @@
+// Command ingest measures the front door: events a second, latency and CPU with
+// everything that a real POST costs, beside the same server with a log that
+// does nothing and beside kafka-go's own Writer in the log's place. Broker,
+// server and load generator are processes of their own on this machine.
+//
+//	go run ./bench/ingest
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"text/tabwriter"
+	"time"
+)
+
+func main() {
+	log.SetFlags(0)
+	role := flag.String("role", "", "internal: what a child process is")
+	sink := flag.String("sink", "", "internal: where a server's events go")
+	brokers := flag.String("brokers", "", "address of a real broker; empty: the embedded one, in a process of its own")
+	span := flag.Duration("for", 5*time.Second, "how long each line is measured")
+	rounds := flag.Int("rounds", 3, "rounds over all lines; each figure is the median")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var err error
+	switch *role {
+	case "broker":
+		err = serveBroker(ctx)
+	case "server":
+		err = serveIngest(ctx, *sink, *brokers)
+	default:
+		err = measure(ctx, *brokers, *span, *rounds)
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+// line is one line of the table: a load on a server with a sink.
+type line struct {
+	name     string
+	sink     string
+	conns    int
+	perPost  int
+	paced    int // requests a second, 0 for as many as go
+	results  []outcome
+	baseline int // the line that ratios are to
+}
+
+func lines() []*line {
+	return []*line{
+		{name: "1 event a POST, 256 connections, log that does nothing", sink: "none", conns: 256, perPost: 1, baseline: 0},
+		{name: "… group commit, acks=all", sink: "log", conns: 256, perPost: 1, baseline: 0},
+		{name: "… kafka-go Writer, acks=all", sink: "writer", conns: 256, perPost: 1, baseline: 0},
+		{name: "1 event a POST, 64 connections, does nothing", sink: "none", conns: 64, perPost: 1, baseline: 3},
+		{name: "… group commit", sink: "log", conns: 64, perPost: 1, baseline: 3},
+		{name: "100 events a POST, 32 connections, does nothing", sink: "none", conns: 32, perPost: 100, baseline: 5},
+		{name: "… group commit", sink: "log", conns: 32, perPost: 100, baseline: 5},
+		{name: "500 events a POST, 16 connections, does nothing", sink: "none", conns: 16, perPost: 500, baseline: 7},
+		{name: "… group commit", sink: "log", conns: 16, perPost: 500, baseline: 7},
+		{name: "paced at 10,000 POSTs a second, 64 connections, group commit", sink: "log", conns: 64, perPost: 1, paced: 10_000, baseline: 9},
+	}
+}
+
+func measure(ctx context.Context, brokers string, span time.Duration, rounds int) error {
+	if brokers == "" {
+		b, err := child("-role", "broker")
+		if err != nil {
+			return err
+		}
+		defer b.stop()
+		brokers = b.addr
+	}
+	all := lines()
+	for round := range rounds {
+		for _, l := range all {
+			fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, rounds, l.name)
+			s, err := child("-role", "server", "-sink", l.sink, "-brokers", brokers)
+			if err != nil {
+				return err
+			}
+			o, err := drive(ctx, s, l, span)
+			s.stop()
+			if err != nil {
+				return fmt.Errorf("%s: %w", l.name, err)
+			}
+			l.results = append(l.results, o)
+		}
+	}
+	fmt.Printf("ingest, %d cores shared by load, server and broker, %s, median of %d rounds of %s\n\n", runtime.NumCPU(), runtime.Version(), rounds, span)
+	t := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(t, "load\tevents/s\tof the first\tserver CPU µs/event\tp50 ms\tp99 ms\tserver RSS MB\t")
+	for _, l := range all {
+		m := median(l.results)
+		base := median(all[l.baseline].results)
+		fmt.Fprintf(t, "%s\t%.0f\t%.2f\t%.2f\t%.2f\t%.2f\t%.0f\t\n", l.name, m.rate, m.rate/base.rate, m.cpu, m.p50, m.p99, m.rss)
+	}
+	return t.Flush()
+}
+
+// process is a child and the address that it said it listens on.
+type process struct {
+	cmd  *exec.Cmd
+	addr string
+}
+
+func child(args ...string) (*process, error) {
+	c := exec.Command(os.Args[0], args...)
+	c.Stderr = os.Stderr
+	out, err := c.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Start(); err != nil {
+		return nil, err
+	}
+	p := &process{cmd: c}
+	if _, err := fmt.Fscanln(out, &p.addr); err != nil {
+		p.stop()
+		return nil, fmt.Errorf("starting %v: %w", args, err)
+	}
+	return p, nil
+}
+
+func (p *process) stop() {
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	p.cmd.Wait()
+}
