@@ -18,15 +18,18 @@ type Arm struct {
 
 // Settings of an analysis. The zero value is the default.
 type Settings struct {
-	Alpha         float64 // of intervals and decisions, 0.05
+	Alpha         float64 // of intervals and decisions, 0.05; from MinAlpha to 0.5
 	Tuning        float64 // of the always-valid layer, DefaultTuning
 	LowerIsBetter bool
 	MinUnits      uint64 // per arm before anything is decided, 100
 	MinConverters uint64 // for proportions: successes over both arms, 10
 }
 
+// MinAlpha is the least level that is taken: quantiles stay finite.
+const MinAlpha = 1e-10
+
 func (s Settings) withDefaults() Settings {
-	if !(s.Alpha > 0 && s.Alpha < 1) {
+	if s.Alpha == 0 {
 		s.Alpha = 0.05
 	}
 	if !(s.Tuning > 0) {
@@ -94,6 +97,7 @@ type Result struct {
 // a number cannot be had its code says why, and it is neutral.
 func Analyze(kind Kind, arms []Arm, settings Settings) Result {
 	s := settings.withDefaults()
+	absurd := !(s.Alpha >= MinAlpha && s.Alpha <= 0.5)
 	out := Result{Kind: kind}
 	summaries := make([]Summary, len(arms))
 	for i, a := range arms {
@@ -103,14 +107,19 @@ func Analyze(kind Kind, arms []Arm, settings Settings) Result {
 		}
 		summaries[i] = a.Moments.Summary(unit)
 		r := ArmResult{Name: a.Name, N: a.Moments.N, Value: summaries[i].Mean, Variance: summaries[i].Variance}
-		if kind == Proportion {
+		if absurd {
+			r.Interval = Interval{r.Value, r.Value}
+		} else if kind == Proportion {
 			r.Interval = ProportionInterval(a.Moments.N, a.Moments.sum[0], s.Alpha)
 		} else {
 			r.Interval = MeanInterval(summaries[i], s.Alpha)
 		}
 		out.Arms = append(out.Arms, r)
 		if i > 0 {
-			c := compare(summaries[0], summaries[i], s)
+			c := Comparison{P: 1, AlwaysP: 1, Win: 0.5, Code: BadInput, RelativeCode: BadInput}
+			if !absurd {
+				c = compare(summaries[0], summaries[i], s)
+			}
 			c.Name = a.Name
 			c.Decision = s.decide(kind, arms[0], a, c)
 			out.Comparisons = append(out.Comparisons, c)

@@ -174,6 +174,16 @@ func TestNothingIsEverNaN(t *testing.T) {
 	})
 }
 
+func TestAnAbsurdAlphaGivesACodeAndNeutralNumbers(t *testing.T) {
+	arms := []stats.Arm{{Moments: stats.FromCounts(1000, 100)}, {Moments: stats.FromCounts(1000, 200)}}
+	for _, alpha := range []float64{1e-155, -1, 0.9, 1, math.NaN(), math.Inf(1)} {
+		c := stats.Analyze(stats.Proportion, arms, stats.Settings{Alpha: alpha}).Comparisons[0]
+		if c.Code != stats.BadInput || c.P != 1 || c.Win != 0.5 || c.Decision != stats.NotYet {
+			t.Errorf("alpha %v: %+v", alpha, c)
+		}
+	}
+}
+
 func TestDecisions(t *testing.T) {
 	arm := func(n, k uint64) stats.Arm { return stats.Arm{Moments: stats.FromCounts(n, k)} }
 	tests := []struct {
