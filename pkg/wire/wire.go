@@ -3,11 +3,11 @@
 package wire
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -77,18 +77,30 @@ func Syntax(dec *jsontext.Decoder, err error) error {
 	return &SyntaxError{Offset: dec.InputOffset(), Detail: err.Error()}
 }
 
+// The readers below take the raw text of one JSON value that a decoder has
+// checked. What they return shares its memory, so a request costs one copy of
+// its body and no allocation per field.
+
 // Text is the content of a raw JSON string.
-func Text(raw jsontext.Value) string {
-	if b := raw[1 : len(raw)-1]; bytes.IndexByte(b, '\\') < 0 {
-		return string(b)
+func Text(raw string) string {
+	if s := raw[1 : len(raw)-1]; strings.IndexByte(s, '\\') < 0 {
+		return s
 	}
 	out, _ := jsontext.AppendUnquote(nil, raw) // the decoder has checked it
 	return string(out)
 }
 
+// Kind is the kind of a raw JSON value.
+func Kind(raw string) jsontext.Kind {
+	if c := raw[0]; c != '-' && (c < '0' || c > '9') {
+		return jsontext.Kind(c)
+	}
+	return '0'
+}
+
 // wrongType is the error of a field with a value of another type.
-func wrongType(field, want string, raw jsontext.Value) *event.FieldError {
-	return &event.FieldError{Field: field, Reason: event.ReasonType, Detail: "want " + want + ", have " + kindName(raw.Kind())}
+func wrongType(field, want, raw string) *event.FieldError {
+	return &event.FieldError{Field: field, Reason: event.ReasonType, Detail: "want " + want + ", have " + kindName(Kind(raw))}
 }
 
 func kindName(k jsontext.Kind) string {
@@ -110,8 +122,8 @@ func kindName(k jsontext.Kind) string {
 }
 
 // String reads a string; null is "".
-func String(field string, raw jsontext.Value) (string, *event.FieldError) {
-	switch raw.Kind() {
+func String(field, raw string) (string, *event.FieldError) {
+	switch raw[0] {
 	case '"':
 		return Text(raw), nil
 	case 'n':
@@ -121,15 +133,15 @@ func String(field string, raw jsontext.Value) (string, *event.FieldError) {
 }
 
 // ID reads an id: a string, or a whole number as its decimal text; null is "".
-func ID(field string, raw jsontext.Value) (string, *event.FieldError) {
-	switch raw.Kind() {
+func ID(field, raw string) (string, *event.FieldError) {
+	switch Kind(raw) {
 	case '"':
 		return Text(raw), nil
 	case 'n':
 		return "", nil
 	case '0':
-		if !bytes.ContainsAny(raw, ".eE") {
-			return string(raw), nil
+		if !strings.ContainsAny(raw, ".eE") {
+			return raw, nil
 		}
 		return "", &event.FieldError{Field: field, Reason: event.ReasonValue, Detail: "want a string or a whole number, have " + clip(raw)}
 	}
@@ -137,11 +149,10 @@ func ID(field string, raw jsontext.Value) (string, *event.FieldError) {
 }
 
 // Value reads a KPI value: a number, or its text in a string; null is 1.
-func Value(field string, raw jsontext.Value) (int64, event.Flags, *event.FieldError) {
-	text := ""
-	switch raw.Kind() {
+func Value(field, raw string) (int64, event.Flags, *event.FieldError) {
+	text := raw
+	switch Kind(raw) {
 	case '0':
-		text = string(raw)
 	case '"':
 		text = Text(raw)
 	case 'n':
@@ -151,14 +162,15 @@ func Value(field string, raw jsontext.Value) (int64, event.Flags, *event.FieldEr
 	}
 	micro, flags, err := event.ParseValue(text)
 	if err != nil {
-		return 0, 0, &event.FieldError{Field: field, Reason: event.ReasonValue, Detail: "want a finite number, have " + clip([]byte(text))}
+		return 0, 0, &event.FieldError{Field: field, Reason: event.ReasonValue, Detail: "want a finite number, have " + clip(text)}
 	}
 	return micro, flags, nil
 }
 
-// Tag reads a tag's value; ok is false for null, which is no tag at all.
-func Tag(field string, raw jsontext.Value) (v event.TagValue, ok bool, err *event.FieldError) {
-	switch raw.Kind() {
+// Tag reads the value of the tag called group.key; ok is false for null, which
+// is no tag at all.
+func Tag(group, key, raw string) (v event.TagValue, ok bool, err *event.FieldError) {
+	switch Kind(raw) {
 	case '"':
 		return event.StringTag(Text(raw)), true, nil
 	case 't':
@@ -168,22 +180,22 @@ func Tag(field string, raw jsontext.Value) (v event.TagValue, ok bool, err *even
 	case 'n':
 		return v, false, nil
 	case '0':
-		if i, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
+		if i, err := strconv.ParseInt(raw, 10, 64); err == nil {
 			return event.IntTag(i), true, nil
 		}
-		f, err := strconv.ParseFloat(string(raw), 64)
+		f, err := strconv.ParseFloat(raw, 64)
 		if err != nil { // beyond a float's range: keep its text
-			return event.StringTag(string(raw)), true, nil
+			return event.StringTag(raw), true, nil
 		}
 		return event.FloatTag(f), true, nil
 	}
-	return v, false, wrongType(field, "a string, number or bool", raw)
+	return v, false, wrongType(group+"."+key, "a string, number or bool", raw)
 }
 
-func clip(b []byte) string {
+func clip(s string) string {
 	const most = 40
-	if len(b) > most {
-		return fmt.Sprintf("%.*q…", most, b)
+	if len(s) > most {
+		return fmt.Sprintf("%.*q…", most, s)
 	}
-	return strconv.Quote(string(b))
+	return strconv.Quote(s)
 }

@@ -39,6 +39,8 @@ const maxEvents = 10_000
 type decoder struct {
 	buf  *bytes.Buffer
 	json *jsontext.Decoder
+	// text is a copy of the event's bytes, of which all its strings are parts.
+	text string
 }
 
 var decoders = sync.Pool{New: func() any { return &decoder{buf: new(bytes.Buffer), json: new(jsontext.Decoder)} }}
@@ -50,14 +52,27 @@ func (d *decoder) on(b []byte, lenient bool) {
 	d.json.Reset(d.buf, jsontext.AllowDuplicateNames(lenient), jsontext.AllowInvalidUTF8(lenient))
 }
 
+func (d *decoder) free() {
+	d.text = ""
+	*d.buf = bytes.Buffer{}
+	decoders.Put(d)
+}
+
+// value reads one value of the event and gives its raw text.
+func (d *decoder) value() (string, error) {
+	raw, err := d.json.ReadValue()
+	end := d.json.InputOffset()
+	return d.text[end-int64(len(raw)) : end], err
+}
+
 // Decode reads a request's body into b, for a project. lines says that the
 // client announced NDJSON, where a broken line spoils no other; without it the
 // form is told by the body. The error is a *wire.SyntaxError.
 func Decode(body []byte, lines bool, project string, b *wire.Batch) error {
 	outer := decoders.Get().(*decoder)
 	inner := decoders.Get().(*decoder)
-	defer decoders.Put(outer)
-	defer decoders.Put(inner)
+	defer outer.free()
+	defer inner.free()
 	if lines {
 		return inner.lines(body, project, b)
 	}
@@ -197,6 +212,7 @@ func (d *decoder) event(raw []byte, offset int64, project string, b *wire.Batch)
 
 func (d *decoder) read(raw []byte, e *event.Event, b *wire.Batch) (fault *event.FieldError, err error) {
 	d.on(raw, false)
+	d.text = string(raw)
 	if k := d.json.PeekKind(); k != '{' {
 		if k == 0 {
 			_, err := d.json.ReadToken()
@@ -215,11 +231,11 @@ func (d *decoder) read(raw []byte, e *event.Event, b *wire.Batch) (fault *event.
 		}
 	}
 	for d.json.PeekKind() != '}' {
-		name, err := d.json.ReadValue()
+		name, err := d.value()
 		if err != nil {
 			return nil, err
 		}
-		field := string(name[1 : len(name)-1])
+		field := wire.Text(name)
 		if field == "tags" {
 			f, err := d.tags(e)
 			if err != nil {
@@ -228,7 +244,7 @@ func (d *decoder) read(raw []byte, e *event.Event, b *wire.Batch) (fault *event.
 			keep(f)
 			continue
 		}
-		v, err := d.json.ReadValue()
+		v, err := d.value()
 		if err != nil {
 			return nil, err
 		}
@@ -265,7 +281,7 @@ func (d *decoder) read(raw []byte, e *event.Event, b *wire.Batch) (fault *event.
 			continue
 		}
 		keep(f)
-		if v.Kind() != 'n' {
+		if v[0] != 'n' {
 			for i := range kinds {
 				has[i] = has[i] || kinds[i].field == field
 			}
@@ -318,8 +334,8 @@ func foreign(k event.Kind, has [len(kinds)]bool) *event.FieldError {
 
 func (d *decoder) tags(e *event.Event) (fault *event.FieldError, err error) {
 	if d.json.PeekKind() != '{' {
-		v, err := d.json.ReadValue()
-		if err != nil || v.Kind() == 'n' {
+		v, err := d.value()
+		if err != nil || v[0] == 'n' {
 			return nil, err
 		}
 		return &event.FieldError{Field: "tags", Reason: event.ReasonType, Detail: "want an object"}, nil
@@ -328,16 +344,16 @@ func (d *decoder) tags(e *event.Event) (fault *event.FieldError, err error) {
 		return nil, err
 	}
 	for d.json.PeekKind() != '}' {
-		name, err := d.json.ReadValue()
+		name, err := d.value()
 		if err != nil {
 			return nil, err
 		}
 		key := wire.Text(name)
-		v, err := d.json.ReadValue()
+		v, err := d.value()
 		if err != nil {
 			return nil, err
 		}
-		value, ok, f := wire.Tag("tags."+key, v)
+		value, ok, f := wire.Tag("tags", key, v)
 		switch {
 		case f != nil && fault == nil:
 			fault = f
@@ -362,12 +378,12 @@ func kind(s string) (event.Kind, *event.FieldError) {
 }
 
 // parseTime reads RFC 3339 or whole microseconds since 1970.
-func parseTime(field string, v jsontext.Value) (int64, *event.FieldError) {
-	switch v.Kind() {
+func parseTime(field, v string) (int64, *event.FieldError) {
+	switch wire.Kind(v) {
 	case 'n':
 		return 0, nil
 	case '0':
-		if t, err := strconv.ParseInt(string(v), 10, 64); err == nil && t != 0 {
+		if t, err := strconv.ParseInt(v, 10, 64); err == nil && t != 0 {
 			return t, nil
 		}
 	case '"':

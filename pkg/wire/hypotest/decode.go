@@ -34,6 +34,9 @@ const (
 type decoder struct {
 	buf  *bytes.Buffer
 	json *jsontext.Decoder
+	// text is a copy of the body, of which all strings of the events are
+	// parts: one allocation for all of them.
+	text string
 	// holes are the ends of values that were NaN or Infinity, which Python
 	// writes and JSON does not know.
 	holes []int64
@@ -48,8 +51,9 @@ var decoders = sync.Pool{New: func() any {
 // at all. The body is changed where it holds NaN or Infinity.
 func Decode(body []byte, project string, b *wire.Batch) error {
 	d := decoders.Get().(*decoder)
-	defer decoders.Put(d)
+	defer d.free()
 	d.holes = plug(body, d.holes[:0])
+	d.text = string(body)
 	*d.buf = *bytes.NewBuffer(body) // the decoder parses a Buffer in place
 	d.json.Reset(d.buf, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	if err := d.request(body, project, b); err != nil {
@@ -59,6 +63,19 @@ func Decode(body []byte, project string, b *wire.Batch) error {
 		return wire.Syntax(d.json, err)
 	}
 	return nil
+}
+
+func (d *decoder) free() {
+	d.text = ""
+	*d.buf = bytes.Buffer{}
+	decoders.Put(d)
+}
+
+// value reads one value and gives its raw text.
+func (d *decoder) value() (string, error) {
+	raw, err := d.json.ReadValue()
+	end := d.json.InputOffset()
+	return d.text[end-int64(len(raw)) : end], err
 }
 
 func (d *decoder) request(body []byte, project string, b *wire.Batch) error {
@@ -139,11 +156,11 @@ func (d *decoder) event(body []byte, project string, b *wire.Batch) error {
 			return err
 		}
 		for d.json.PeekKind() != '}' {
-			name, err := d.json.ReadValue()
+			name, err := d.value()
 			if err != nil {
 				return err
 			}
-			f, err := d.field(e, fieldName(name))
+			f, err := d.field(e, wire.Text(name))
 			if err != nil {
 				return err
 			}
@@ -167,55 +184,20 @@ func (d *decoder) event(body []byte, project string, b *wire.Batch) error {
 	return nil
 }
 
-// fieldName avoids allocating for the names that are expected.
-func fieldName(raw jsontext.Value) string {
-	switch string(raw) {
-	case `"event_type"`:
-		return "event_type"
-	case `"user_id"`:
-		return "user_id"
-	case `"visitor_id"`:
-		return "visitor_id"
-	case `"time"`:
-		return "time"
-	case `"variant"`:
-		return "variant"
-	case `"test_name"`:
-		return "test_name"
-	case `"goal_name"`:
-		return "goal_name"
-	case `"goal_value"`:
-		return "goal_value"
-	case `"context"`:
-		return "context"
-	case `"ht_sdk_error"`:
-		return "ht_sdk_error"
-	case `"tags_name_value"`:
-		return "tags_name_value"
-	}
-	return ""
-}
-
 // field reads one field's value into the event.
 func (d *decoder) field(e *event.Event, name string) (fault *event.FieldError, err error) {
-	switch name {
-	case "":
-		return nil, d.json.SkipValue()
-	case "tags_name_value":
+	if name == "tags_name_value" {
 		return d.tags(e)
 	}
-	raw, err := d.json.ReadValue()
+	raw, err := d.value()
 	if err != nil {
 		return nil, err
-	}
-	if d.hole() {
-		return nonFinite(name), nil
 	}
 	switch name {
 	case "event_type":
 		var s string
 		if s, fault = wire.String(name, raw); fault != nil {
-			return fault, nil
+			break
 		}
 		switch s {
 		case "visit":
@@ -225,7 +207,7 @@ func (d *decoder) field(e *event.Event, name string) (fault *event.FieldError, e
 		case "match_user_visitor":
 			e.Kind = event.Match
 		default:
-			return &event.FieldError{Field: name, Reason: event.ReasonUnknown, Detail: fmt.Sprintf("%.40q is none of visit, goal, match_user_visitor", s)}, nil
+			fault = &event.FieldError{Field: name, Reason: event.ReasonUnknown, Detail: fmt.Sprintf("%.40q is none of visit, goal, match_user_visitor", s)}
 		}
 	case "user_id":
 		e.UserID, fault = wire.ID(name, raw)
@@ -247,6 +229,11 @@ func (d *decoder) field(e *event.Event, name string) (fault *event.FieldError, e
 		e.Context, fault = wire.String(name, raw)
 	case "ht_sdk_error":
 		e.SDKError, fault = wire.String(name, raw)
+	default:
+		return nil, nil // unknown fields are ignored, whatever they hold
+	}
+	if d.hole() {
+		return nonFinite(name), nil
 	}
 	return fault, nil
 }
@@ -264,7 +251,7 @@ func (d *decoder) tags(e *event.Event) (fault *event.FieldError, err error) {
 	}
 	n := 0
 	for d.json.PeekKind() != '}' {
-		raw, err := d.json.ReadValue()
+		name, err := d.value()
 		if err != nil {
 			return nil, err
 		}
@@ -275,15 +262,14 @@ func (d *decoder) tags(e *event.Event) (fault *event.FieldError, err error) {
 			fault = &event.FieldError{Field: "tags", Reason: event.ReasonTooLong, Detail: fmt.Sprintf("more than %d entries, at most %d are accepted", maxTags, event.MaxTags)}
 			continue
 		}
-		key := wire.Text(raw)
-		if raw, err = d.json.ReadValue(); err != nil {
+		key := wire.Text(name)
+		raw, err := d.value()
+		if err != nil {
 			return nil, err
 		}
-		v, ok, f := event.TagValue{}, true, (*event.FieldError)(nil)
+		v, ok, f := wire.Tag("tags_name_value", key, raw)
 		if d.hole() {
 			f = nonFinite("tags_name_value." + key)
-		} else {
-			v, ok, f = wire.Tag("tags_name_value."+key, raw)
 		}
 		switch {
 		case f != nil:
@@ -329,18 +315,18 @@ func finish(e *event.Event) *event.FieldError {
 }
 
 // parseTime reads YYYY-MM-DD HH:MM:SS.ffffff, UTC.
-func parseTime(field string, raw jsontext.Value) (int64, *event.FieldError) {
-	if raw.Kind() == 'n' {
+func parseTime(field, raw string) (int64, *event.FieldError) {
+	if raw[0] == 'n' {
 		return 0, nil
 	}
-	if raw.Kind() == '"' {
+	if raw[0] == '"' {
 		s := raw[1 : len(raw)-1]
 		if t, ok := fixedTime(s); ok {
 			return t, nil
 		}
 		// Python leaves the fraction out when it is zero in other formats.
 		for _, layout := range []string{"2006-01-02 15:04:05.999999", "2006-01-02T15:04:05.999999Z07:00"} {
-			if t, err := time.Parse(layout, string(s)); err == nil {
+			if t, err := time.Parse(layout, s); err == nil {
 				return t.UnixMicro(), nil
 			}
 		}
@@ -349,16 +335,16 @@ func parseTime(field string, raw jsontext.Value) (int64, *event.FieldError) {
 }
 
 // fixedTime reads the 26 bytes that the SDK writes.
-func fixedTime(s []byte) (int64, bool) {
+func fixedTime(s string) (int64, bool) {
 	if len(s) != 26 || s[4] != '-' || s[7] != '-' || s[10] != ' ' || s[13] != ':' || s[16] != ':' || s[19] != '.' {
 		return 0, false
 	}
 	ok := true
 	num := func(from, to int) int {
 		n := 0
-		for _, c := range s[from:to] {
-			ok = ok && c >= '0' && c <= '9'
-			n = n*10 + int(c-'0')
+		for i := from; i < to; i++ {
+			ok = ok && s[i] >= '0' && s[i] <= '9'
+			n = n*10 + int(s[i]-'0')
 		}
 		return n
 	}
