@@ -6,10 +6,11 @@ PYTHON    ?= python3
 GOTEST    ?= $(GO) test -timeout 20m
 DATA      ?= ./data
 
-ENGINE_VERSION := 26.5.3
+ENGINE_VERSION := 26.7.3-stable.1
 PLATFORM := $(shell uname -s | tr A-Z a-z)-$(shell uname -m | sed 's/x86_64/x64/;s/aarch64/arm64/')
 ENGINE_PACKAGE := @chdb/lib-$(PLATFORM:linux-%=linux-%-gnu)
 ENGINE_LIBRARY := .engine/node_modules/$(ENGINE_PACKAGE)/libchdb.so
+ENGINE_STAMP   := .engine/.installed-$(ENGINE_VERSION)
 
 .PHONY: help demo test race lint vuln bench build engine venv kafka clean
 
@@ -47,14 +48,15 @@ bin/%: FORCE
 	@mkdir -p bin
 	$(GO) build -o $@ ./cmd/$*
 
-engine: $(ENGINE_LIBRARY) ## the ClickHouse engine as a library, by npm, in .engine/
+engine: $(ENGINE_STAMP) ## the ClickHouse engine as a library, by npm, in .engine/
 
-$(ENGINE_LIBRARY):
+$(ENGINE_STAMP):
 	@command -v npm >/dev/null || { echo "make engine: npm is needed once, to install $(ENGINE_PACKAGE)" >&2; exit 1; }
 	@echo "installing the ClickHouse engine ($(ENGINE_PACKAGE) $(ENGINE_VERSION), about 170 MB)"
 	@mkdir -p .engine
 	npm install --prefix .engine --no-save --no-audit --no-fund --loglevel=error $(ENGINE_PACKAGE)@$(ENGINE_VERSION)
-	@test -f $@ || { echo "make engine: $(ENGINE_PACKAGE) has no libchdb.so: platform $(PLATFORM) is not served" >&2; exit 1; }
+	@test -f $(ENGINE_LIBRARY) || { echo "make engine: $(ENGINE_PACKAGE) has no libchdb.so: platform $(PLATFORM) is not served" >&2; exit 1; }
+	@touch $@
 
 # The real Python clients that the tests run. Without Python the tests that
 # need it say that they are skipped.
