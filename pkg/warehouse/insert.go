@@ -117,7 +117,7 @@ func texts(get func(*stitch.Rows) *stitch.Texts) func(driver.BatchColumn, *stitc
 }
 
 func ids(col driver.BatchColumn, r *stitch.Rows, x *scratch) error {
-	x.ids = x.ids[:0]
+	x.ids = slices.Grow(x.ids[:0], len(r.ID))
 	for _, id := range r.ID {
 		x.ids = append(x.ids, uuid.UUID(id))
 	}
@@ -126,7 +126,7 @@ func ids(col driver.BatchColumn, r *stitch.Rows, x *scratch) error {
 
 func times(get func(*stitch.Rows) []int64) func(driver.BatchColumn, *stitch.Rows, *scratch) error {
 	return func(col driver.BatchColumn, r *stitch.Rows, x *scratch) error {
-		x.times = x.times[:0]
+		x.times = slices.Grow(x.times[:0], r.Len())
 		for _, us := range get(r) {
 			x.times = append(x.times, time.UnixMicro(us))
 		}
@@ -199,6 +199,7 @@ func (db *DB) InsertEvents(ctx context.Context, r *stitch.Rows) error {
 		cols[i] = f.name
 	}
 	return db.insert(ctx, t.table, cols, insertSettings, func(b driver.Batch) error {
+		db.spares.lend(t.table, b)
 		x := db.scratch.Get().(*scratch)
 		defer db.scratch.Put(x)
 		for i, f := range t.fields {
@@ -259,6 +260,7 @@ func (db *DB) insert(ctx context.Context, table string, cols []string, settings 
 	if err := b.Send(); err != nil {
 		return fmt.Errorf("inserting into %s: %w", table, err)
 	}
+	db.spares.keep(table, b)
 	return nil
 }
 

@@ -104,6 +104,7 @@ type DB struct {
 	conn driver.Conn
 
 	scratch sync.Pool // *scratch
+	spares  spares
 
 	mu    sync.Mutex
 	types map[string][]clickhouse.ColumnNameAndType // by table, as far as asked

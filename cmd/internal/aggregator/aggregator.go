@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/hypostream/hypostream/cmd/internal/ingest"
 	"github.com/hypostream/hypostream/pkg/codec"
 	"github.com/hypostream/hypostream/pkg/deadletter"
 	"github.com/hypostream/hypostream/pkg/event"
@@ -103,7 +102,9 @@ func prepare(ctx context.Context, cfg Config, events *eventlog.Log, db *warehous
 	if err := events.WaitReady(ctx); err != nil {
 		return err
 	}
-	if err := events.EnsureTopics(ctx, ingest.Topics(topics)...); err != nil {
+	// Whichever service comes first makes the topics.
+	if err := events.EnsureTopics(ctx, eventlog.Topic{Name: topics.Exposures}, eventlog.Topic{Name: topics.KPIs},
+		eventlog.Topic{Name: topics.Matches}, eventlog.Topic{Name: topics.DeadLetters}); err != nil {
 		return fmt.Errorf("making sure of the topics: %w", err)
 	}
 	if err := db.WaitReady(ctx); err != nil {
