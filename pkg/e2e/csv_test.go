@@ -34,6 +34,7 @@ func TestARealTestGivesWhatTheFileSays(t *testing.T) {
 	h := newHouse(t)
 	h.startAnalyzer()
 	h.startIngest()
+	h.knowsToken()
 	h.startAggregator()
 	h.create(`{"key": "subscription", "state": "running", "start": "2021-01-05T00:00:00Z", "end": "2021-01-20T00:00:00Z",
 		"variants": [{"key": "control", "weight": 0.5}, {"key": "experimental", "weight": 0.5}],

@@ -166,6 +166,15 @@ func (h *house) startIngest() *process {
 	return p
 }
 
+// knowsToken waits until ingest has followed the registry to the token that
+// the analyzer gave out.
+func (h *house) knowsToken() {
+	h.t.Helper()
+	if !h.eventually(20*time.Second, func() bool { return h.settings() != "" }) {
+		h.t.Fatal("ingest does not learn of the token")
+	}
+}
+
 func (h *house) startAggregator(env ...string) *process {
 	return h.start("aggregator", nil, append([]string{"ADMIN_ADDR=" + freeAddr(h.t)}, env...)...)
 }

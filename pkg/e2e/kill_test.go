@@ -118,6 +118,7 @@ func TestAggregatorKilledUnderLoadCountsExactly(t *testing.T) {
 	h := newHouse(t)
 	h.startAnalyzer() // its migrations make the tables that are asked below
 	h.startIngest()
+	h.knowsToken()
 
 	ctx, stop := context.WithCancel(t.Context())
 	type outcome struct {
@@ -150,6 +151,7 @@ func TestTwoAggregatorsShareAndSurviveEachOther(t *testing.T) {
 	h := newHouse(t)
 	h.startAnalyzer() // its migrations make the tables that are asked below
 	h.startIngest()
+	h.knowsToken()
 	ctx, stop := context.WithCancel(t.Context())
 	type outcome struct {
 		sent sent

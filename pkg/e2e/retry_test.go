@@ -13,8 +13,9 @@ import (
 	"github.com/hypostream/hypostream/pkg/eventlog"
 )
 
-// settingsServe reports whether ingest serves an experiment to SDKs.
-func (h *house) settingsServe(key string) bool {
+// settings is what ingest serves to SDKs, "" while it knows no token.
+func (h *house) settings() string {
+	h.t.Helper()
 	req, err := http.NewRequest(http.MethodGet, h.ingest+"/v1/all_series_tests", nil)
 	if err != nil {
 		h.t.Fatal(err)
@@ -22,11 +23,14 @@ func (h *house) settingsServe(key string) bool {
 	req.Header.Set("Authorization", "Bearer "+token)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return false
+		return ""
 	}
 	defer resp.Body.Close()
 	b, _ := io.ReadAll(resp.Body)
-	return strings.Contains(string(b), `"`+key+`"`)
+	if resp.StatusCode != http.StatusOK {
+		return ""
+	}
+	return string(b)
 }
 
 // letters counts the dead letters that the log holds.
@@ -55,6 +59,7 @@ func TestAPostRetriedAfterACutConnectionCountsOnce(t *testing.T) {
 	h := newHouse(t)
 	h.startAnalyzer()
 	h.startIngest()
+	h.knowsToken()
 	h.startAggregator()
 	const n = 200
 	for i := range n {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -54,7 +55,9 @@ func TestTheUnmodifiedSDKsPopulationGetsARightVerdict(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Ingest follows the registry by itself; the SDK asks anew at every call.
-	h.eventually(10*time.Second, func() bool { return h.settingsServe("sdk/headline") })
+	if !h.eventually(10*time.Second, func() bool { return strings.Contains(h.settings(), `"sdk/headline"`) }) {
+		t.Fatal("ingest does not serve the experiment")
+	}
 	cmd := exec.Command(interpreter, filepath.Join("testdata", "population.py"), "http://"+host, port, token, strconv.Itoa(visitors))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
