@@ -65,6 +65,27 @@ func (h *house) load(ctx context.Context, workers int, pause time.Duration) (sen
 	return sent{s.exposures.Load(), s.kpis.Load(), s.matches.Load(), s.sum.Load()}, <-errs
 }
 
+// loadUntilStopped starts the load; the function it returns ends it and tells
+// what was accepted.
+func (h *house) loadUntilStopped() (stop func() sent) {
+	ctx, cancel := context.WithCancel(h.t.Context())
+	type outcome struct {
+		sent sent
+		err  error
+	}
+	loaded := make(chan outcome, 1)
+	go func() { s, err := h.load(ctx, 4, 2*time.Millisecond); loaded <- outcome{s, err} }()
+	return func() sent {
+		h.t.Helper()
+		cancel()
+		o := <-loaded
+		if o.err != nil {
+			h.t.Fatal(o.err)
+		}
+		return o.sent
+	}
+}
+
 // workload is one request: an exposure, a KPI and, for every third, a match.
 func workload(w, n int, base int64) []event.Event {
 	visitor, user := fmt.Sprintf("v%d-%d", w, n), fmt.Sprintf("u%d-%d", w, n)
@@ -120,13 +141,7 @@ func TestAggregatorKilledUnderLoadCountsExactly(t *testing.T) {
 	h.startIngest()
 	h.knowsToken()
 
-	ctx, stop := context.WithCancel(t.Context())
-	type outcome struct {
-		sent sent
-		err  error
-	}
-	loaded := make(chan outcome, 1)
-	go func() { s, err := h.load(ctx, 4, 2*time.Millisecond); loaded <- outcome{s, err} }()
+	stop := h.loadUntilStopped()
 	for range kills {
 		p := h.startAggregator()
 		time.Sleep(time.Duration(100+rnd.IntN(2500)) * time.Millisecond)
@@ -137,14 +152,10 @@ func TestAggregatorKilledUnderLoadCountsExactly(t *testing.T) {
 		}
 		p.kill()
 	}
-	stop()
-	o := <-loaded
-	if o.err != nil {
-		t.Fatal(o.err)
-	}
+	accepted := stop()
 	h.startAggregator()
-	h.verify(o.sent, 2*time.Minute)
-	t.Logf("%+v", o.sent)
+	h.verify(accepted, 2*time.Minute)
+	t.Logf("%+v", accepted)
 }
 
 func TestTwoAggregatorsShareAndSurviveEachOther(t *testing.T) {
@@ -152,13 +163,7 @@ func TestTwoAggregatorsShareAndSurviveEachOther(t *testing.T) {
 	h.startAnalyzer() // its migrations make the tables that are asked below
 	h.startIngest()
 	h.knowsToken()
-	ctx, stop := context.WithCancel(t.Context())
-	type outcome struct {
-		sent sent
-		err  error
-	}
-	loaded := make(chan outcome, 1)
-	go func() { s, err := h.load(ctx, 4, 2*time.Millisecond); loaded <- outcome{s, err} }()
+	stop := h.loadUntilStopped()
 
 	a := h.startAggregator()
 	b := h.startAggregator()
@@ -176,12 +181,8 @@ func TestTwoAggregatorsShareAndSurviveEachOther(t *testing.T) {
 		t.Errorf("exit code %d after SIGTERM, want 0", code)
 	}
 	time.Sleep(2 * time.Second)
-	stop()
-	o := <-loaded
-	if o.err != nil {
-		t.Fatal(o.err)
-	}
-	h.verify(o.sent, 2*time.Minute)
+	accepted := stop()
+	h.verify(accepted, 2*time.Minute)
 	if code := c.stop(t); code != 0 {
 		t.Errorf("exit code %d after SIGTERM, want 0", code)
 	}
