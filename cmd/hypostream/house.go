@@ -77,7 +77,7 @@ func open(ctx context.Context, p place, change settle) (_ *house, err error) {
 	// The engines outlive ctx: the services drain into them first.
 	whole := context.WithoutCancel(ctx)
 	if h.broker, err = broker.Start(whole, broker.Config{Addr: p.kafka, DataDir: filepath.Join(p.data, "broker")}); err != nil {
-		return nil, fmt.Errorf("starting the broker (-kafka %s): %w", p.kafka, err)
+		return nil, fmt.Errorf("starting the broker (-kafka %s, -data %s): %w", p.kafka, p.data, err)
 	}
 	if h.engine, err = engine.Start(whole, engine.Config{Addr: p.clickhouse, DataDir: filepath.Join(p.data, "clickhouse")}); err != nil {
 		return nil, fmt.Errorf("starting the ClickHouse engine (-clickhouse %s): %w", p.clickhouse, err)
