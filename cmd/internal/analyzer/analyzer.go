@@ -145,6 +145,7 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger, started func(addr 
 		}
 		adm.Register(routes)
 		web.New(h.an, h.known, cfg.Admin.Open && cfg.Admin.Key == "", cfg.Admin.Key, cfg.APIKey).Register(routes)
+		tel.GaugeFunc("registry_unreadable_records", "Registry records that were passed over.", func() float64 { return float64(h.reg.Unreadable()) })
 		door.Open(routes)
 		log.Info("analyzer is ready", "addr", ln.Addr().String())
 		return h.an.Serve(ctx)
