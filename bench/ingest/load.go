@@ -20,6 +20,8 @@ import (
 type outcome struct {
 	rate     float64 // events a second
 	cpu      float64 // µs of server CPU an event
+	broker   float64 // µs of broker CPU an event
+	load     float64 // µs of this generator's CPU an event
 	p50, p99 float64 // ms
 	rss      float64 // MB
 }
@@ -36,6 +38,7 @@ func median(all []outcome) outcome {
 	}
 	return outcome{
 		rate: of(func(o outcome) float64 { return o.rate }), cpu: of(func(o outcome) float64 { return o.cpu }),
+		broker: of(func(o outcome) float64 { return o.broker }), load: of(func(o outcome) float64 { return o.load }),
 		p50: of(func(o outcome) float64 { return o.p50 }), p99: of(func(o outcome) float64 { return o.p99 }), rss: of(func(o outcome) float64 { return o.rss }),
 	}
 }
@@ -82,7 +85,7 @@ func (r *request) next(n uint64) {
 }
 
 // drive loads a server for a span, after a short warm-up.
-func drive(ctx context.Context, s *process, l *line, span time.Duration) (outcome, error) {
+func drive(ctx context.Context, s, broker *process, l *line, span time.Duration) (outcome, error) {
 	const warmUp = time.Second
 	began := time.Now()
 	from, until := began.Add(warmUp), began.Add(warmUp+span)
@@ -100,9 +103,16 @@ func drive(ctx context.Context, s *process, l *line, span time.Duration) (outcom
 		})
 	}
 	time.Sleep(time.Until(from))
-	cpu0 := cpuSeconds(s.cmd.Process.Pid)
+	used := func() (cpu [3]float64) {
+		cpu[0], cpu[2] = cpuSeconds(s.cmd.Process.Pid), cpuSeconds(os.Getpid())
+		if broker != nil {
+			cpu[1] = cpuSeconds(broker.cmd.Process.Pid)
+		}
+		return cpu
+	}
+	cpu0 := used()
 	time.Sleep(time.Until(until))
-	cpu1, rss := cpuSeconds(s.cmd.Process.Pid), rssMB(s.cmd.Process.Pid)
+	cpu1, rss := used(), rssMB(s.cmd.Process.Pid)
 	wg.Wait()
 	if failed != nil {
 		return outcome{}, failed
@@ -112,8 +122,9 @@ func drive(ctx context.Context, s *process, l *line, span time.Duration) (outcom
 	}
 	slices.Sort(latencies)
 	events := float64(len(latencies) * l.perPost)
+	each := func(i int) float64 { return (cpu1[i] - cpu0[i]) / events * 1e6 }
 	at := func(q float64) float64 { return latencies[int(q*float64(len(latencies)-1))].Seconds() * 1e3 }
-	return outcome{rate: events / span.Seconds(), cpu: (cpu1 - cpu0) / events * 1e6, p50: at(.5), p99: at(.99), rss: rss}, nil
+	return outcome{rate: events / span.Seconds(), cpu: each(0), broker: each(1), load: each(2), p50: at(.5), p99: at(.99), rss: rss}, nil
 }
 
 // connection sends one request after another, and gives the latencies of those

@@ -14,7 +14,10 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -27,6 +30,8 @@ func main() {
 	brokers := flag.String("brokers", "", "address of a real broker; empty: the embedded one, in a process of its own")
 	span := flag.Duration("for", 5*time.Second, "how long each line is measured")
 	rounds := flag.Int("rounds", 3, "rounds over all lines; each figure is the median")
+	only := flag.String("only", "", "comma-separated places of lines in the table, from 0: measure only these and what they are compared with")
+	profile := flag.String("profile", "", "directory for the servers' CPU profiles")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -35,9 +40,9 @@ func main() {
 	case "broker":
 		err = serveBroker(ctx)
 	case "server":
-		err = serveIngest(ctx, *sink, *brokers)
+		err = serveIngest(ctx, *sink, *brokers, *profile)
 	default:
-		err = measure(ctx, *brokers, *span, *rounds)
+		err = measure(ctx, *brokers, *span, *rounds, *only, *profile)
 	}
 	if err != nil {
 		log.Fatal(err)
@@ -70,24 +75,35 @@ func lines() []*line {
 	}
 }
 
-func measure(ctx context.Context, brokers string, span time.Duration, rounds int) error {
+func measure(ctx context.Context, brokers string, span time.Duration, rounds int, only, profile string) error {
+	var broker *process
 	if brokers == "" {
-		b, err := child("-role", "broker")
-		if err != nil {
+		var err error
+		if broker, err = child("-role", "broker"); err != nil {
 			return err
 		}
-		defer b.stop()
-		brokers = b.addr
+		defer broker.stop()
+		brokers = broker.addr
 	}
-	all := lines()
+	all, err := chosen(lines(), only)
+	if err != nil {
+		return err
+	}
 	for round := range rounds {
-		for _, l := range all {
+		for i, l := range all {
+			if l == nil {
+				continue
+			}
+			file := ""
+			if profile != "" {
+				file = filepath.Join(profile, fmt.Sprintf("line-%d.pprof", i))
+			}
 			fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, rounds, l.name)
-			s, err := child("-role", "server", "-sink", l.sink, "-brokers", brokers)
+			s, err := child("-role", "server", "-sink", l.sink, "-brokers", brokers, "-profile", file)
 			if err != nil {
 				return err
 			}
-			o, err := drive(ctx, s, l, span)
+			o, err := drive(ctx, s, broker, l, span)
 			s.stop()
 			if err != nil {
 				return fmt.Errorf("%s: %w", l.name, err)
@@ -97,13 +113,33 @@ func measure(ctx context.Context, brokers string, span time.Duration, rounds int
 	}
 	fmt.Printf("ingest, %d cores shared by load, server and broker, %s, median of %d rounds of %s\n\n", runtime.NumCPU(), runtime.Version(), rounds, span)
 	t := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "load\tevents/s\tof the first\tserver CPU µs/event\tp50 ms\tp99 ms\tserver RSS MB\t")
+	fmt.Fprintln(t, "load\tevents/s\tof the first\tserver CPU µs/event\tbroker\tload\tp50 ms\tp99 ms\tserver RSS MB\t")
 	for _, l := range all {
+		if l == nil {
+			continue
+		}
 		m := median(l.results)
 		base := median(all[l.baseline].results)
-		fmt.Fprintf(t, "%s\t%.0f\t%.2f\t%.2f\t%.2f\t%.2f\t%.0f\t\n", l.name, m.rate, m.rate/base.rate, m.cpu, m.p50, m.p99, m.rss)
+		fmt.Fprintf(t, "%s\t%.0f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.0f\t\n", l.name, m.rate, m.rate/base.rate, m.cpu, m.broker, m.load, m.p50, m.p99, m.rss)
 	}
 	return t.Flush()
+}
+
+// chosen leaves the lines that were asked for, by their place in the table, and
+// those that they are compared with; the others are nil.
+func chosen(all []*line, only string) ([]*line, error) {
+	if only == "" {
+		return all, nil
+	}
+	out := make([]*line, len(all))
+	for s := range strings.SplitSeq(only, ",") {
+		i, err := strconv.Atoi(s)
+		if err != nil || i < 0 || i >= len(all) {
+			return nil, fmt.Errorf("-only: %q is no line between 0 and %d", s, len(all)-1)
+		}
+		out[i], out[all[i].baseline] = all[i], all[all[i].baseline]
+	}
+	return out, nil
 }
 
 // process is a child and the address that it said it listens on.

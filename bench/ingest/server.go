@@ -6,17 +6,22 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-
+	"os"
+	"runtime/debug"
+	"runtime/pprof"
 	"time"
 
 	"github.com/segmentio/kafka-go"
 
 	"github.com/hypostream/hypostream/pkg/codec"
+	"github.com/hypostream/hypostream/pkg/config"
 	"github.com/hypostream/hypostream/pkg/embedded/broker"
 	"github.com/hypostream/hypostream/pkg/event"
 	"github.com/hypostream/hypostream/pkg/eventlog"
 	"github.com/hypostream/hypostream/pkg/experiment"
 	"github.com/hypostream/hypostream/pkg/intake"
+	"github.com/hypostream/hypostream/pkg/registry"
+	"github.com/hypostream/hypostream/pkg/runner"
 	"github.com/hypostream/hypostream/pkg/telemetry"
 )
 
@@ -32,10 +37,15 @@ func serveBroker(ctx context.Context) error {
 	return b.Close()
 }
 
-// one is a registry that knows one token.
+// one is a registry that knows one token, and hashes what it is asked for as
+// the real one does.
 type one struct{}
 
-func (one) Authenticate(token string) (string, bool)    { return "bench", token == benchToken }
+var benchHash = registry.HashToken(benchToken)
+
+func (one) Authenticate(token string) (string, bool) {
+	return "bench", registry.HashToken(token) == benchHash
+}
 func (one) Experiments(string) []*experiment.Experiment { return nil }
 func (one) Revision() uint64                            { return 1 }
 
@@ -58,8 +68,27 @@ func (w writer) Append(ctx context.Context, recs []eventlog.Record) error {
 }
 
 // serveIngest is cmd/ingest's handler with a choice of sink.
-func serveIngest(ctx context.Context, sink, brokers string) error {
-	topics := event.NewTopics("bench")
+func serveIngest(ctx context.Context, sink, brokers, profile string) error {
+	if profile != "" {
+		f, err := os.Create(profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	var cfg struct { // with the defaults
+		Intake   intake.Config
+		Producer eventlog.ProducerConfig
+		HTTP     runner.HTTP
+	}
+	if err := config.LoadFrom(ctx, &cfg, nil); err != nil {
+		return err
+	}
+	topics, tel := event.NewTopics("bench"), telemetry.New("ingest")
 	c, err := codec.New(ctx, codec.Config{}, topics)
 	if err != nil {
 		return err
@@ -78,7 +107,7 @@ func serveIngest(ctx context.Context, sink, brokers string) error {
 		}
 		switch sink {
 		case "log":
-			p, err := l.NewProducer(eventlog.ProducerConfig{})
+			p, err := l.NewProducer(cfg.Producer)
 			if err != nil {
 				return err
 			}
@@ -90,7 +119,7 @@ func serveIngest(ctx context.Context, sink, brokers string) error {
 			to = writer{w}
 		}
 	}
-	h := intake.New(intake.Config{MaxBodyBytes: 8 << 20}, to, nothing{}, c, topics, func() intake.Projects { return one{} }, telemetry.New("ingest"))
+	h := intake.New(cfg.Intake, to, nothing{}, c, topics, func() intake.Projects { return one{} }, tel)
 	mux := http.NewServeMux()
 	h.Register(mux)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -98,9 +127,7 @@ func serveIngest(ctx context.Context, sink, brokers string) error {
 		return err
 	}
 	slog.SetDefault(slog.New(slog.DiscardHandler))
-	s := &http.Server{Handler: mux}
+	debug.SetGCPercent(400) // as cmd/ingest does
 	fmt.Println(ln.Addr())
-	go func() { <-ctx.Done(); s.Close() }()
-	s.Serve(ln)
-	return nil
+	return runner.Serve(ctx, ln, mux, cfg.HTTP, tel)
 }

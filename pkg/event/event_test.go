@@ -2,12 +2,15 @@ package event_test
 
 import (
 	"errors"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/hypostream/hypostream/pkg/event"
 )
@@ -162,4 +165,23 @@ func TestValidateNamesTheFieldAndTheReason(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestSortTagsAgreesWithAStableSortOfAnyLength(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		keys := rapid.SliceOfN(rapid.StringMatching(`[a-h]{1,2}`), 0, 40).Draw(t, "keys")
+		var tags []event.Tag
+		last := map[string]int64{}
+		for i, k := range keys {
+			tags = append(tags, event.Tag{Key: k, Value: event.IntTag(int64(i))})
+			last[k] = int64(i)
+		}
+		var want []event.Tag
+		for _, k := range slices.Sorted(maps.Keys(last)) {
+			want = append(want, event.Tag{Key: k, Value: event.IntTag(last[k])})
+		}
+		if got := event.SortTags(tags); !slices.Equal(got, want) {
+			t.Fatalf("%v become %v, want %v", keys, got, want)
+		}
+	})
 }

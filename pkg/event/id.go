@@ -38,12 +38,35 @@ func ClientID(project string, kind Kind, id string) ID {
 //
 // The zero value is ready for one request; Reset makes it ready for the next.
 type Identifier struct {
-	buf  []byte
-	seen map[ID]uint32
+	buf   []byte
+	first ID            // the only event so far: it needs no map
+	seen  map[ID]uint32 // from the second on
 }
 
 // Reset forgets the request's events.
-func (x *Identifier) Reset() { clear(x.seen) }
+func (x *Identifier) Reset() {
+	x.first = ID{}
+	if len(x.seen) > 0 {
+		clear(x.seen)
+	}
+}
+
+// ordinal counts an identity's events in the request, from 0.
+func (x *Identifier) ordinal(id ID) uint32 {
+	if x.first.IsZero() {
+		x.first = id
+		return 0
+	}
+	if len(x.seen) == 0 {
+		if x.seen == nil {
+			x.seen = make(map[ID]uint32, 16)
+		}
+		x.seen[x.first] = 1
+	}
+	n := x.seen[id]
+	x.seen[id] = n + 1
+	return n
+}
 
 // Identify sets e.ID if it is zero. It must run before Receive, which may
 // change the time. When the client gave neither a time nor an id, now takes
@@ -73,12 +96,7 @@ func (x *Identifier) Identify(e *Event, now int64) {
 		b = t.Value.appendCanonical(b)
 	}
 	id := ID(xxh3.Hash128(b).Bytes())
-	if x.seen == nil {
-		x.seen = make(map[ID]uint32, 1)
-	}
-	n := x.seen[id]
-	x.seen[id] = n + 1
-	if n > 0 {
+	if n := x.ordinal(id); n > 0 {
 		b[0] = 'n' // a hash space of its own: the ordinal cannot pass for a tag
 		b = binary.LittleEndian.AppendUint32(b, n)
 		id = xxh3.Hash128(b).Bytes()

@@ -91,13 +91,33 @@ type Tag struct {
 // SortTags brings tags into the one order that identity and encoding rely on.
 // Of a key that occurs twice the last value stands, as in JSON readers.
 func SortTags(tags []Tag) []Tag {
-	slices.SortStableFunc(tags, func(a, b Tag) int { return cmp.Compare(a.Key, b.Key) })
+	if len(tags) > manyTags {
+		slices.SortStableFunc(tags, func(a, b Tag) int { return cmp.Compare(a.Key, b.Key) })
+	} else {
+		for i := 1; i < len(tags); i++ {
+			t, j := tags[i], i
+			for ; j > 0 && t.Key < tags[j-1].Key; j-- {
+				tags[j] = tags[j-1]
+			}
+			if j < i {
+				tags[j] = t
+			}
+		}
+	}
 	out := tags[:0]
-	for i, t := range tags {
-		if i+1 < len(tags) && tags[i+1].Key == t.Key {
+	for i := range tags {
+		if i+1 < len(tags) && tags[i+1].Key == tags[i].Key {
 			continue
 		}
-		out = append(out, t)
+		if len(out) == i {
+			out = tags[:i+1]
+			continue
+		}
+		out = append(out, tags[i])
 	}
 	return out
 }
+
+// manyTags is where sorting by insertion, the fastest for the few tags that
+// events have, stops being so.
+const manyTags = 12

@@ -211,7 +211,13 @@ func (c *call) announce() {
 
 // await waits for every batch and gathers the verdicts.
 func (c *call) await(ctx context.Context) error {
+	end := ctx.Done()
 	for i, b := range c.batches {
+		if end == nil { // half the price of a select
+			<-b.done
+			c.errs[i] = b.err
+			continue
+		}
 		select {
 		case <-b.done:
 			c.errs[i] = b.err
@@ -221,7 +227,7 @@ func (c *call) await(ctx context.Context) error {
 		select {
 		case <-b.done:
 			c.errs[i] = b.err
-		case <-ctx.Done():
+		case <-end:
 			c.errs[i] = fmt.Errorf("waiting for the log: %w", ctx.Err())
 		}
 	}

@@ -27,7 +27,10 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, q *request) e
 	if r.ContentLength > h.cfg.MaxBodyBytes {
 		return errTooLarge
 	}
-	var src io.Reader = http.MaxBytesReader(w, r.Body, h.cfg.MaxBodyBytes)
+	src := io.Reader(r.Body)
+	if r.ContentLength < 0 { // else the server itself stops at that length
+		src = http.MaxBytesReader(w, r.Body, h.cfg.MaxBodyBytes)
+	}
 	compressed := true
 	switch encoding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding"))); encoding {
 	case "", "identity":

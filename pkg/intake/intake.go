@@ -151,7 +151,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, wireName string,
 		status = h.bodyError(w, err)
 		return
 	}
-	if err := h.store(r.Context(), q, project, wireName); err != nil {
+	// Not the request's context: what is in the log is there, whether or not
+	// the client still listens, and must be counted. The log has a deadline.
+	if err := h.store(context.Background(), q, project, wireName); err != nil {
 		status = h.logError(w, err)
 		return
 	}
@@ -221,15 +223,18 @@ func (h *Handler) authenticate(r *http.Request) (string, bool) {
 	return h.projects().Authenticate(a[len(scheme):])
 }
 
+// jsonType is shared by all answers: nobody changes it.
+var jsonType = []string{"application/json"}
+
 // answer tells what became of the events.
 func (h *Handler) answer(w http.ResponseWriter, status int, q *request) {
-	w.Header().Set("Content-Type", "application/json")
+	w.Header()["Content-Type"] = jsonType
 	if len(q.batch.Refused) == 0 && q.batch.Unknown == 0 {
-		b := append(make([]byte, 0, 64), `{"accepted":`...)
-		b = strconv.AppendInt(b, int64(len(q.batch.Events)), 10)
-		b = append(b, `,"refused":0}`+"\n"...)
+		q.arena = append(q.arena[:0], `{"accepted":`...)
+		q.arena = strconv.AppendInt(q.arena, int64(len(q.batch.Events)), 10)
+		q.arena = append(q.arena, `,"refused":0}`+"\n"...)
 		w.WriteHeader(status)
-		w.Write(b)
+		w.Write(q.arena)
 		return
 	}
 	type fault struct {
@@ -267,7 +272,7 @@ func (h *Handler) failAt(w http.ResponseWriter, status int, code, message string
 	if offset >= 0 {
 		f.Offset = &offset
 	}
-	w.Header().Set("Content-Type", "application/json")
+	w.Header()["Content-Type"] = jsonType
 	w.WriteHeader(status)
 	json.NewEncoder(w).Encode(map[string]fault{"error": f})
 	return status
@@ -314,7 +319,7 @@ func (h *Handler) allSeriesTests(w http.ResponseWriter, r *http.Request) {
 	}
 	a := h.settings.of(h.projects(), project)
 	w.Header().Set("ETag", a.etag)
-	w.Header().Set("Content-Type", "application/json")
+	w.Header()["Content-Type"] = jsonType
 	if r.Header.Get("If-None-Match") == a.etag {
 		w.WriteHeader(http.StatusNotModified)
 		return
