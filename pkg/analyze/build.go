@@ -144,8 +144,6 @@ func health(list []query.Exposures) report.Health {
 			h.Overridden = append(h.Overridden, c)
 		case query.UnknownVariant:
 			h.UnknownVariants = append(h.UnknownVariants, c)
-		default:
-			h.Rows += e.Rows
 		}
 		if t := time.UnixMicro(e.LastTime).UTC(); t.After(h.LastEvent) {
 			h.LastEvent = t

@@ -18,9 +18,8 @@ type Row struct {
 
 // The parts of the answer to Totals.
 const (
-	partArms    = 1
-	partMetrics = 2
-	partSorts   = 3
+	partArms  = 1
+	partSorts = 2
 )
 
 // Sort is a class of exposures, as the health section tells them apart.
@@ -35,14 +34,15 @@ const (
 	UnknownVariant Sort = 4 // the detail is the variant
 )
 
-// Exposures counts the exposures of one sort and detail. Rows may count copies
-// of an event; Events does not, and is 0 for those that are analysed.
+// Exposures counts the exposures of one sort and detail.
 type Exposures struct {
-	Sort         Sort
-	Detail       string
-	Rows, Events uint64
-	LastTime     int64 // µs
-	LastReceived int64 // µs
+	Sort   Sort
+	Detail string
+	Events uint64 // each counted once; 0 for those that are analysed
+	// The newest, by their own time and by receipt, µs. Copies that are not
+	// merged away yet take part: a sign of life, not a count.
+	LastTime     int64
+	LastReceived int64
 }
 
 // Metric is what one metric came to in one arm.
@@ -50,8 +50,8 @@ type Metric struct {
 	Events     *big.Int // how often it happened
 	EventsSq   *big.Int // Σ over entities of their events, squared
 	Converters uint64   // entities with at least one
-	Sum        *big.Int // Σ of values, millionths
-	SumSq      *big.Int // Σ over entities of their values' sum, squared, in millionths²
+	Sum        *big.Int // of a sum or mean: Σ of values, millionths
+	SumSq      *big.Int // of a sum or mean: Σ over entities of their values' sum, squared, in millionths²
 	Steps      []Step   // of a funnel; then the rest is empty
 }
 
@@ -90,22 +90,18 @@ func ReadTotals(x *experiment.Experiment, rows []Row) (Result, error) {
 		c := cells{list: r.Cells}
 		if r.Part == partSorts {
 			out.Exposures = append(out.Exposures, Exposures{
-				Sort: Sort(r.Variant), Detail: r.Detail, Rows: c.uint(), Events: c.uint(), LastTime: c.int(), LastReceived: c.int(),
+				Sort: Sort(r.Variant), Detail: r.Detail, Events: c.uint(), LastTime: c.int(), LastReceived: c.int(),
 			})
 		} else {
 			if r.Variant == 0 || int(r.Variant) > len(out.Arms) {
 				return out, fmt.Errorf("reading totals: variant %d of %d", r.Variant, len(out.Arms))
 			}
 			a := &out.Arms[r.Variant-1]
-			switch r.Part {
-			case partArms:
-				a.Entities, a.Switched = c.uint(), c.uint()
-				if x.Switch == experiment.SwitchFirst {
-					a.Entities += a.Switched
-				}
-			case partMetrics:
-				p.read(x, a, &c)
+			a.Entities, a.Switched = c.uint(), c.uint()
+			if x.Switch == experiment.SwitchFirst {
+				a.Entities += a.Switched
 			}
+			p.read(x, a, &c)
 		}
 		if c.err != nil {
 			return out, fmt.Errorf("reading totals: %w", c.err)
@@ -124,8 +120,11 @@ func emptyMetric(m experiment.Metric) Metric {
 // read takes an arm's cells in the order in which the template writes them.
 func (p plan) read(x *experiment.Experiment, a *Arm, c *cells) {
 	bases := make([]Metric, len(p.Bases))
-	for i := range bases {
-		bases[i] = Metric{Events: c.big(), EventsSq: c.big(), Converters: c.uint(), Sum: c.big(), SumSq: c.big()}
+	for i, b := range p.Bases {
+		bases[i] = Metric{Events: c.big(), EventsSq: c.big(), Converters: c.uint(), Sum: new(big.Int), SumSq: new(big.Int)}
+		if b.Valued {
+			bases[i].Sum, bases[i].SumSq = c.big(), c.big()
+		}
 	}
 	funnels := make([]Metric, len(p.Funnels))
 	for i, f := range p.Funnels {
@@ -136,15 +135,18 @@ func (p plan) read(x *experiment.Experiment, a *Arm, c *cells) {
 	for i, m := range x.Metrics {
 		if m.Kind == experiment.Funnel {
 			a.Metrics[i] = funnels[p.of[i]]
-		} else {
-			a.Metrics[i] = bases[p.of[i]]
+			continue
+		}
+		a.Metrics[i] = bases[p.of[i]]
+		if !valued(m) {
+			a.Metrics[i].Sum, a.Metrics[i].SumSq = new(big.Int), new(big.Int)
 		}
 	}
 }
 
 // SeriesRow is one row of the answer to Series.
 type SeriesRow struct {
-	Metric  uint16   `ch:"m"`
+	Base    uint16   `ch:"m"` // number of the event and window, 0 for exposures
 	Variant uint16   `ch:"variant"`
 	Day     string   `ch:"day"`
 	Cells   []string `ch:"cells"`
@@ -172,25 +174,37 @@ type DaySeries struct {
 // ReadSeries reads the answer to Series(x, …).
 func ReadSeries(x *experiment.Experiment, rows []SeriesRow) (DaySeries, error) {
 	out := DaySeries{Exposed: map[string][]Day{}, Metrics: make([]map[string][]Day, len(x.Metrics))}
-	keys := variants(x)
-	for i := range out.Metrics {
-		out.Metrics[i] = map[string][]Day{}
+	p := layOutTrends(x)
+	byBase := make([]map[string][]Day, len(p.Bases))
+	for i := range byBase {
+		byBase[i] = map[string][]Day{}
 	}
+	keys := variants(x)
 	for _, r := range rows {
-		if r.Variant == 0 || int(r.Variant) > len(keys) || int(r.Metric) > len(x.Metrics) {
-			return out, fmt.Errorf("reading series: metric %d, variant %d", r.Metric, r.Variant)
+		if r.Variant == 0 || int(r.Variant) > len(keys) || int(r.Base) > len(byBase) {
+			return out, fmt.Errorf("reading series: base %d, variant %d", r.Base, r.Variant)
 		}
 		c := cells{list: r.Cells}
 		key := keys[r.Variant-1]
-		if r.Metric == 0 {
-			out.Exposed[key] = append(out.Exposed[key], Day{Date: r.Day, Events: c.uint()})
+		d := Day{Date: r.Day, Events: c.uint()}
+		if r.Base == 0 {
+			out.Exposed[key] = append(out.Exposed[key], d)
 		} else {
-			m := out.Metrics[r.Metric-1]
-			m[key] = append(m[key], Day{Date: r.Day, Events: c.uint(), Converters: c.uint(), New: c.uint(), Sum: c.big(), SumSqStep: c.big()})
+			d.Converters, d.New, d.Sum, d.SumSqStep = c.uint(), c.uint(), c.big(), c.big()
+			byBase[r.Base-1][key] = append(byBase[r.Base-1][key], d)
 		}
 		if c.err != nil {
 			return out, fmt.Errorf("reading series: %w", c.err)
 		}
+	}
+	trend := 0
+	for i, m := range x.Metrics {
+		if m.Kind == experiment.Funnel {
+			out.Metrics[i] = map[string][]Day{}
+			continue
+		}
+		out.Metrics[i] = byBase[p.of[trend]]
+		trend++
 	}
 	return out, nil
 }

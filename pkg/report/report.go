@@ -88,7 +88,6 @@ type Health struct {
 	Overridden      []Count   `json:"overridden_exposures"`
 	UnknownVariants []Count   `json:"unknown_variants"`
 	NoIDs           uint64    `json:"exposures_without_ids"`
-	Rows            uint64    `json:"analysed_exposures"` // rows; an exposure that was sent twice may count twice
 	LastEvent       time.Time `json:"last_exposure,omitzero"`
 	LastReceived    time.Time `json:"last_received,omitzero"`
 }
