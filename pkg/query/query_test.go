@@ -234,3 +234,55 @@ func TestTheWarehouseCountsAsOneWouldByHand(t *testing.T) {
 		}
 	})
 }
+
+// An exposure whose time was replaced by that of its receipt, received before
+// the start and again after it, is one exposure before the start. One that came
+// twice inside is one inside, at the earlier time.
+func TestARepeatedExposureCountsByItsFirstReceipt(t *testing.T) {
+	db := warehousetest.Open(t)
+	x := shop(experiment.Metric{Key: "buyers", Kind: experiment.Unique, Event: "buy"})
+	x.ConversionWindow = experiment.Duration(time.Minute)
+	start := x.Start.UnixMicro()
+	exposure := func(id, visitor string, at int64) event.Event {
+		return event.Event{
+			Kind: event.Exposure, Project: x.Project, Experiment: x.Key, Variant: "secret-b", VisitorID: visitor,
+			ID: event.ClientID(x.Project, event.Exposure, id), Time: at, ReceivedAt: at, Flags: event.TimeReplaced,
+		}
+	}
+	buy := func(visitor string, at int64) event.Event {
+		return event.Event{Kind: event.KPI, Project: x.Project, Name: "buy", VisitorID: visitor, ID: event.ClientID(x.Project, event.KPI, visitor), Time: at, ReceivedAt: at}
+	}
+	insert(t, db, []event.Event{
+		exposure("1", "early", start+1), exposure("1", "early", start-1), buy("early", start+2),
+		exposure("2", "inside", start+5), exposure("2", "inside", start), buy("inside", start+60e6), // a µs after the earlier one's window
+		exposure("3", "inside too", start+5), buy("inside too", start+60e6),
+	}, 1, 4)
+	arm := totals(t, db, x).Arms[1]
+	if arm.Entities != 2 || arm.Metrics[0].Converters != 1 {
+		t.Errorf("%d entities, %d of them converted; want 2 and 1", arm.Entities, arm.Metrics[0].Converters)
+	}
+}
+
+// Times are packed into few bits: a start before any event can be, and one
+// decades ago, must not run over.
+func TestAStartLongAgoOverflowsNothing(t *testing.T) {
+	db := warehousetest.Open(t)
+	now := time.Date(2055, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
+	for _, start := range []time.Time{time.Date(1, 2, 3, 0, 0, 0, 0, time.UTC), time.Date(1985, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC)} {
+		x := shop(experiment.Metric{Key: "path", Kind: experiment.Funnel, Steps: []string{"view", "buy"}}, experiment.Metric{Key: "sum", Kind: experiment.Sum, Event: "buy"})
+		x.Project, x.Start, x.ConversionWindow = start.String(), start, experiment.Duration(36500*24*time.Hour)
+		e := func(kind event.Kind, name string, at int64) event.Event {
+			return event.Event{Kind: kind, Project: x.Project, Experiment: x.Key, Variant: "secret-b", Name: name, VisitorID: "v", ValueMicro: -5, ID: event.ClientID(x.Project, kind, name), Time: at, ReceivedAt: at}
+		}
+		insert(t, db, []event.Event{e(event.Exposure, "", now), e(event.KPI, "view", now+10), e(event.KPI, "buy", now+30)})
+		arm := totals(t, db, x).Arms[1]
+		want := []query.Step{{Entities: 1, Median: 10}, {Entities: 1, Median: 30}}
+		if d := cmp.Diff(want, arm.Metrics[0].Steps); d != "" || arm.Metrics[1].Sum.Int64() != -5 {
+			t.Errorf("since %s: sum %v, steps %s", start, arm.Metrics[1].Sum, d)
+		}
+		days, _ := series(t, db, x, "UTC")
+		if got := days.Metrics[1]["secret-b"]; len(got) != 1 || got[0].Date != "2055-01-01" {
+			t.Errorf("since %s: days %v", start, got)
+		}
+	}
+}

@@ -1,0 +1,98 @@
+WITH
+  owners AS (
+    SELECT visitor, first.3 AS owner FROM identities_state FINAL WHERE project = {project:String}
+  ),
+  rows AS (
+    SELECT anchor, user, toUInt16(indexOf({variants:Array(String)}, variant)) AS c,
+      bitShiftLeft(toUInt64(toUnixTimestamp64Micro(time) - {base:Int64}), 12) + c AS x, toUInt128(0) AS z, toUInt8(0) AS valued, toUInt256(0) AS w
+    FROM exposures_raw
+    WHERE project = {project:String} AND experiment = {experiment:String}
+      AND time >= fromUnixTimestamp64Micro({start:Int64}, 'UTC') AND time < fromUnixTimestamp64Micro({end:Int64}, 'UTC')
+      AND received_at >= fromUnixTimestamp64Micro({base:Int64}, 'UTC')
+      AND (bitAnd(flags, {moved:UInt8}) = 0 OR event_id NOT IN (
+        SELECT event_id FROM exposures_raw
+        WHERE project = {project:String} AND experiment = {experiment:String} AND bitAnd(flags, {moved:UInt8}) != 0
+          AND received_at >= fromUnixTimestamp64Micro({base:Int64}, 'UTC') AND received_at < fromUnixTimestamp64Micro({start:Int64}, 'UTC')))
+      AND anchor != 0 AND bitAnd(flags, {fallback:UInt8}) = 0 AND override_reason = '' AND c > 0
+    UNION ALL
+    SELECT anchor, user, toUInt16(0) AS c,
+      bitShiftLeft(toUInt64(greatest(toUnixTimestamp64Micro(time) - {base:Int64}, 0)), 12) + indexOf({names:Array(String)}, name) AS x,
+      bitShiftLeft(toUInt128(reinterpretAsUInt64(event_id)), 64) + x AS z,
+      toUInt8(has({valued:Array(String)}, name)) AS valued,
+      if(valued, bitShiftLeft(toUInt256(z), 64) + reinterpretAsUInt64(value_micro), toUInt256(0)) AS w
+    FROM kpis_raw
+    WHERE project = {project:String} AND name IN {names:Array(String)}
+      AND time < fromUnixTimestamp64Micro({end:Int64}, 'UTC')
+      AND received_at >= fromUnixTimestamp64Micro({base:Int64}, 'UTC')
+      AND anchor != 0
+  ),
+  -- Copies of an event lie side by side once sorted, the earliest first, and
+  -- are one from there on. Copies differ in time only where the client's time
+  -- was replaced by that of receipt; the earliest receipt stands.
+  people AS (
+    SELECT
+      if(r.user != 0, r.user, if(o.owner != 0, o.owner, r.anchor)) AS e,
+      minIf(r.x, r.c > 0) AS f,
+      groupBitOrIf(bitShiftLeft(toUInt64(1), r.c), r.c > 0) AS seen,
+      arrayCompact(z -> bitShiftRight(z, 64), arraySort(groupArrayIf(r.z, r.c = 0))) AS zs,
+      arrayCompact(w -> bitShiftRight(w, 128), arraySort(groupArrayIf(r.w, r.valued = 1))) AS ws
+    FROM rows AS r
+    LEFT ANY JOIN owners AS o ON r.anchor = o.visitor
+    GROUP BY e
+    HAVING seen != 0
+  ),
+  -- lo is the first exposure's time without the variant: what is not below it counts.
+  since AS (
+    SELECT
+      toUInt16(bitAnd(f, 4095)) AS v, bitCount(seen) = 1 OR {keep_first:UInt8} = 1 AS kept, bitCount(seen) > 1 AS switched,
+      f - v AS lo,
+      arrayFilter(x -> x >= lo, arrayMap(z -> toUInt64(z), zs)) AS xs,
+      arrayMap(w -> toUInt64(bitShiftRight(w, 64)), ws) AS wx,
+      arrayFilter((y, x) -> x >= lo, arrayMap(w -> toInt64(w), ws), wx) AS ys,
+      arrayFilter(x -> x >= lo, wx) AS yx
+    FROM people
+  ),
+  per_step AS (
+    SELECT v, kept, switched, lo,
+      arrayCount(x -> bitAnd(x, 4095) = 1 AND x < lo + bitShiftLeft(toUInt64({w0:Int64}), 12), xs) AS n0,
+      arraySum(arrayMap((y, x) -> if(bitAnd(x, 4095) = 1 AND x < lo + bitShiftLeft(toUInt64({w0:Int64}), 12), toInt128(y), toInt128(0)), ys, yx)) AS s0,
+      arrayCount(x -> bitAnd(x, 4095) = 2 AND x < lo + bitShiftLeft(toUInt64({w1:Int64}), 12), xs) AS n1,
+      arraySort(arrayFilter(x -> bitAnd(x, 4095) IN (2, 1) AND x < lo + bitShiftLeft(toUInt64({w0:Int64}), 12), xs)) AS b0,
+      arrayFirst(x -> bitAnd(x, 4095) = 2, b0) AS p0_1,
+      if(p0_1 = 0, 0, arrayFirst(x -> bitAnd(x, 4095) = 1 AND bitShiftRight(x, 12) >= bitShiftRight(p0_1, 12), b0)) AS p0_2,
+      if(p0_2 = 0, 0, arrayFirst(x -> bitAnd(x, 4095) = 2 AND bitShiftRight(x, 12) >= bitShiftRight(p0_2, 12) AND bitShiftRight(x, 12) > bitShiftRight(p0_1, 12), b0)) AS p0_3
+    FROM since
+  )
+SELECT part, variant, detail, cells
+FROM (
+  SELECT toUInt8(1) AS part, v AS variant, '' AS detail,
+    [toString(countIf(NOT switched)), toString(countIf(switched)),
+      toString(sumIf(toUInt128(n0), kept)), toString(sumIf(toUInt128(n0) * n0, kept)), toString(countIf(kept AND n0 > 0)),
+      toString(sumIf(s0, kept)), toString(sumIf(toInt256(s0) * s0, kept)),
+      toString(sumIf(toUInt128(n1), kept)), toString(sumIf(toUInt128(n1) * n1, kept)), toString(countIf(kept AND n1 > 0)),
+      toString(countIf(kept AND p0_1 > 0)),
+      toString(quantileExactLowIf(0.5)(toInt64(bitShiftRight(p0_1, 12)) - toInt64(bitShiftRight(lo, 12)), kept AND p0_1 > 0)),
+      toString(countIf(kept AND p0_2 > 0)),
+      toString(quantileExactLowIf(0.5)(toInt64(bitShiftRight(p0_2, 12)) - toInt64(bitShiftRight(lo, 12)), kept AND p0_2 > 0)),
+      toString(countIf(kept AND p0_3 > 0)),
+      toString(quantileExactLowIf(0.5)(toInt64(bitShiftRight(p0_3, 12)) - toInt64(bitShiftRight(lo, 12)), kept AND p0_3 > 0))
+    ] AS cells
+  FROM per_step
+  GROUP BY v
+  UNION ALL
+  SELECT toUInt8(2) AS part,
+    toUInt16(multiIf(anchor = 0, 1, bitAnd(flags, {fallback:UInt8}) != 0, 2, override_reason != '', 3, NOT has({variants:Array(String)}, variant), 4, 0)) AS class,
+    multiIf(class IN (1, 2), toString(sdk_error), class = 3, toString(override_reason), class = 4, toString(variant), '') AS detail,
+    [toString(uniqExactIf(event_id, class != 0)), toString(toUnixTimestamp64Micro(max(time))), toString(toUnixTimestamp64Micro(max(received_at)))] AS cells
+  FROM exposures_raw
+  WHERE project = {project:String} AND experiment = {experiment:String}
+      AND time >= fromUnixTimestamp64Micro({start:Int64}, 'UTC') AND time < fromUnixTimestamp64Micro({end:Int64}, 'UTC')
+      AND received_at >= fromUnixTimestamp64Micro({base:Int64}, 'UTC')
+      AND (bitAnd(flags, {moved:UInt8}) = 0 OR event_id NOT IN (
+        SELECT event_id FROM exposures_raw
+        WHERE project = {project:String} AND experiment = {experiment:String} AND bitAnd(flags, {moved:UInt8}) != 0
+          AND received_at >= fromUnixTimestamp64Micro({base:Int64}, 'UTC') AND received_at < fromUnixTimestamp64Micro({start:Int64}, 'UTC')))
+  GROUP BY class, detail
+)
+ORDER BY part, variant, detail
+SETTINGS enable_shared_storage_snapshot_in_query = 1, query_plan_join_swap_table = 'false', distributed_product_mode = 'local'
