@@ -180,8 +180,10 @@ func Tag(group, key, raw string) (v event.TagValue, ok bool, err *event.FieldErr
 	case 'n':
 		return v, false, nil
 	case '0':
-		if i, err := strconv.ParseInt(raw, 10, 64); err == nil {
-			return event.IntTag(i), true, nil
+		if !strings.ContainsAny(raw, ".eE") {
+			if i, err := strconv.ParseInt(raw, 10, 64); err == nil {
+				return event.IntTag(i), true, nil
+			}
 		}
 		f, err := strconv.ParseFloat(raw, 64)
 		if err != nil { // beyond a float's range: keep its text

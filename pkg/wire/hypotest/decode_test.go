@@ -1,14 +1,18 @@
 package hypotest_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hypostream/hypostream/pkg/event"
@@ -250,15 +254,40 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// BenchmarkDecode reads one event of 249 bytes, alone and in a batch; its floor
+// is the JSON decoder itself, reading the same bytes token by token.
 func BenchmarkDecode(b *testing.B) {
-	body := []byte(`{"events": [{"time": "2026-11-21 00:11:34.763093", "event_type": "visit", "user_id": null, "visitor_id": "v1", "variant": "b", "test_name": "area/two", "tags_name_value": {"country": "fr", "n": 3, "f": 1.5, "b": true, "sdk_version": "1.0.9", "sdk_type": "python3"}}]}`)
-	batch := new(wire.Batch)
-	b.ReportAllocs()
-	for b.Loop() {
-		batch.Reset()
-		if err := hypotest.Decode(body, "p", batch); err != nil {
-			b.Fatal(err)
+	const one = `{"time": "2026-11-21 00:11:34.763093", "event_type": "visit", "user_id": null, "visitor_id": "v1", "variant": "b", "test_name": "area/two", "tags_name_value": {"country": "fr", "n": 3, "f": 1.5, "b": true, "sdk_version": "1.0.9", "sdk_type": "python3"}}`
+	for _, n := range []int{1, 500} {
+		body := []byte(`{"events": [` + one + strings.Repeat(", "+one, n-1) + `]}`)
+		perEvent := func(b *testing.B) {
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/event")
+			b.SetBytes(int64(len(body)))
 		}
+		b.Run(fmt.Sprintf("tokens/%d", n), func(b *testing.B) {
+			for b.Loop() {
+				d := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+				for {
+					if _, err := d.ReadToken(); err == io.EOF {
+						break
+					} else if err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+			perEvent(b)
+		})
+		b.Run(fmt.Sprintf("events/%d", n), func(b *testing.B) {
+			batch := new(wire.Batch)
+			b.ReportAllocs()
+			for b.Loop() {
+				batch.Reset()
+				if err := hypotest.Decode(body, "p", batch); err != nil {
+					b.Fatal(err)
+				}
+			}
+			perEvent(b)
+		})
 	}
 }
 
