@@ -265,7 +265,7 @@ func (l *Log) committed(ctx context.Context, group string, req *offsetfetch.Requ
 	var res *offsetfetch.Response
 	err := l.withCoordinator(ctx, group, func(k *link) (err error) {
 		res, err = ask[*offsetfetch.Response](ctx, k, l.cfg.RequestTimeout, req)
-		if err == nil && res.ErrorCode != 0 {
+		if err == nil && res.ErrorCode != 0 && kafka.Error(res.ErrorCode) != kafka.GroupIdNotFound {
 			err = kafka.Error(res.ErrorCode)
 		}
 		return err
@@ -274,6 +274,15 @@ func (l *Log) committed(ctx context.Context, group string, req *offsetfetch.Requ
 		return nil, err
 	}
 	out := make(map[string]map[int32]Committed, len(res.Topics))
+	if res.ErrorCode != 0 { // a group that nobody joined yet has committed nothing
+		for _, t := range req.Topics {
+			out[t.Name] = make(map[int32]Committed, len(t.PartitionIndexes))
+			for _, p := range t.PartitionIndexes {
+				out[t.Name][p] = Committed{Offset: -1}
+			}
+		}
+		return out, nil
+	}
 	for _, t := range res.Topics {
 		out[t.Name] = make(map[int32]Committed, len(t.Partitions))
 		for _, p := range t.Partitions {
