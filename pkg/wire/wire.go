@@ -140,7 +140,7 @@ func ID(field, raw string) (string, *event.FieldError) {
 	case 'n':
 		return "", nil
 	case '0':
-		if !strings.ContainsAny(raw, ".eE") {
+		if whole(raw) {
 			return raw, nil
 		}
 		return "", &event.FieldError{Field: field, Reason: event.ReasonValue, Detail: "want a string or a whole number, have " + clip(raw)}
@@ -167,6 +167,16 @@ func Value(field, raw string) (int64, event.Flags, *event.FieldError) {
 	return micro, flags, nil
 }
 
+// whole says that a JSON number has neither fraction nor exponent.
+func whole(raw string) bool {
+	for i := range len(raw) {
+		if c := raw[i]; c == '.' || c == 'e' || c == 'E' {
+			return false
+		}
+	}
+	return true
+}
+
 // Tag reads the value of the tag called group.key; ok is false for null, which
 // is no tag at all.
 func Tag(group, key, raw string) (v event.TagValue, ok bool, err *event.FieldError) {
@@ -180,7 +190,7 @@ func Tag(group, key, raw string) (v event.TagValue, ok bool, err *event.FieldErr
 	case 'n':
 		return v, false, nil
 	case '0':
-		if !strings.ContainsAny(raw, ".eE") {
+		if whole(raw) {
 			if i, err := strconv.ParseInt(raw, 10, 64); err == nil {
 				return event.IntTag(i), true, nil
 			}

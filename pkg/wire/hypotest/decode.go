@@ -350,14 +350,32 @@ func fixedTime(s string) (int64, bool) {
 	}
 	year, month, day := num(0, 4), num(5, 7), num(8, 10)
 	h, m, sec, micro := num(11, 13), num(14, 16), num(17, 19), num(20, 26)
-	if !ok || year < 1 || month < 1 || month > 12 || day < 1 || h > 23 || m > 59 || sec > 59 {
+	if !ok || year < 1 || month < 1 || month > 12 || day < 1 || day > daysIn(year, month) || h > 23 || m > 59 || sec > 59 {
 		return 0, false
 	}
-	t := time.Date(year, time.Month(month), day, h, m, sec, micro*1000, time.UTC)
-	if t.Day() != day { // the 31st of a shorter month
-		return 0, false
+	return (((dayNumber(year, month, day)*24+int64(h))*60+int64(m))*60+int64(sec))*1_000_000 + int64(micro), true
+}
+
+func daysIn(year, month int) int {
+	switch {
+	case month != 2:
+		return 30 + (month+month/8)%2
+	case year%4 == 0 && (year%100 != 0 || year%400 == 0):
+		return 29
 	}
-	return t.UnixMicro(), true
+	return 28
+}
+
+// dayNumber counts days from 1970-01-01 in the Gregorian calendar, for years
+// from 1 on: years begin in March, so that the leap day is the last of one.
+func dayNumber(year, month, day int) int64 {
+	if month < 3 {
+		year--
+		month += 12
+	}
+	days := 365*year + year/4 - year/100 + year/400 // before this March
+	days += (153*(month-3)+2)/5 + day - 1           // months from March have 31, 30, 31, 30, 31 days, and again
+	return int64(days - 719468)                     // 0000-03-01 to 1970-01-01
 }
 
 func nonFinite(field string) *event.FieldError {

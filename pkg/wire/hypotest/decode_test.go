@@ -187,6 +187,39 @@ func TestOneBadEventSpoilsNoOther(t *testing.T) {
 	}
 }
 
+// Every day of 801 years, and what is no time, as the standard library has it.
+func TestTimesAreReadAsTheStandardLibraryDoes(t *testing.T) {
+	read := func(text string) (int64, bool) {
+		b := decode(t, `{"events": [{"event_type": "goal", "goal_name": "g", "user_id": "u", "time": "`+text+`"}]}`)
+		if len(b.Events) == 1 {
+			return b.Events[0].Time, true
+		}
+		return 0, false
+	}
+	for day := time.Date(1599, 12, 31, 23, 59, 58, 1000, time.UTC); day.Year() < 2401; day = day.AddDate(0, 0, 1) {
+		if got, ok := read(day.Format("2006-01-02 15:04:05.000000")); !ok || got != day.UnixMicro() {
+			t.Fatalf("%s is %d (%t), want %d", day, got, ok, day.UnixMicro())
+		}
+	}
+	for year := 1896; year <= 2004; year++ {
+		for month := 1; month <= 12; month++ {
+			for day := 28; day <= 32; day++ {
+				text := fmt.Sprintf("%04d-%02d-%02d 00:00:00.000000", year, month, day)
+				_, err := time.Parse("2006-01-02 15:04:05.000000", text)
+				if _, ok := read(text); ok != (err == nil) {
+					t.Errorf("%s: accepted %t, want %t", text, ok, err == nil)
+				}
+			}
+		}
+	}
+	for _, text := range []string{"2026-13-01 00:00:00.000000", "2026-00-01 00:00:00.000000", "2026-01-00 00:00:00.000000", "2026-01-01 24:00:00.000000",
+		"2026-01-01 00:60:00.000000", "2026-01-01 00:00:60.000000", "2026-01-01 00:00:0x.000000", "2026-01-01 00:00:00.00000-", "tomorrow", ""} {
+		if got, ok := read(text); ok {
+			t.Errorf("%q is taken for %d", text, got)
+		}
+	}
+}
+
 func TestTextThatLooksLikeNaNIsText(t *testing.T) {
 	b := decode(t, `{"events": [{"event_type": "goal", "goal_name": "NaN \"Infinity\" -Infinity", "user_id": "u"}]}`)
 	if len(b.Events) != 1 || b.Events[0].Name != `NaN "Infinity" -Infinity` {
