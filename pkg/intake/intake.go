@@ -147,6 +147,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, wireName string,
 		status = h.bodyError(w, err)
 		return
 	}
+	h.metrics.bytes[wireName].Add(float64(len(q.body)))
 	if err := decode(q, project); err != nil {
 		status = h.bodyError(w, err)
 		return

@@ -201,7 +201,7 @@ func TestRefusedEventsOfASilentWireAreDeadLetters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d.Stage != "ingest" || d.Project != "shop" || d.Reason != event.ReasonValue || d.Field != "goal_value" || len(d.Original) != len(bad) {
+	if d.Stage != "ingest" || d.Project != "shop" || d.Reason != event.ReasonValue || d.Field != "goal_value" || string(d.Original) != bad {
 		t.Errorf("dead letter %+v", d)
 	}
 }

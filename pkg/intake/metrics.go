@@ -20,6 +20,7 @@ type metrics struct {
 	accepted *telemetry.CounterVec
 	refused  *telemetry.CounterVec
 	duration *telemetry.HistogramVec
+	bytes    map[string]telemetry.Counter // by wire
 
 	// kept spares the hot path the label look-ups; projects come from the
 	// registry alone, so they are few.
@@ -38,6 +39,8 @@ func newMetrics(t *telemetry.Telemetry) metrics {
 		wireHypoTest: m.duration.WithLabelValues(wireHypoTest, "200"),
 		wireTrack:    m.duration.WithLabelValues(wireTrack, "200"),
 	}
+	bytes := t.Counter("body_bytes_total", "Bytes of bodies read, decompressed.", "wire")
+	m.bytes = map[string]telemetry.Counter{wireHypoTest: bytes.WithLabelValues(wireHypoTest), wireTrack: bytes.WithLabelValues(wireTrack)}
 	return m
 }
 

@@ -19,7 +19,7 @@ type Refusal struct {
 	Index  int   // position among the request's events, from 0
 	Offset int64 // byte of the body at which the event starts
 	Err    *event.FieldError
-	Raw    []byte // the event's bytes, valid as long as the body is
+	Raw    []byte // the event's bytes as they came, valid as long as the body is
 }
 
 // Batch is a decoded request. Its memory is used again by the next one.

@@ -34,8 +34,8 @@ const (
 type decoder struct {
 	buf  *bytes.Buffer
 	json *jsontext.Decoder
-	// text is a copy of the body, of which all strings of the events are
-	// parts: one allocation for all of them.
+	// text is a copy of the body as it came, of which all strings of the
+	// events are parts: one allocation for all of them.
 	text string
 	// holes are the ends of values that were NaN or Infinity, which Python
 	// writes and JSON does not know.
@@ -52,8 +52,8 @@ var decoders = sync.Pool{New: func() any {
 func Decode(body []byte, project string, b *wire.Batch) error {
 	d := decoders.Get().(*decoder)
 	defer d.free()
-	d.holes = plug(body, d.holes[:0])
 	d.text = string(body)
+	d.holes = plug(body, d.holes[:0])
 	*d.buf = *bytes.NewBuffer(body) // the decoder parses a Buffer in place
 	d.json.Reset(d.buf, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	if err := d.request(body, project, b); err != nil {
@@ -179,7 +179,7 @@ func (d *decoder) event(body []byte, project string, b *wire.Batch) error {
 		}
 	}
 	if fault != nil {
-		b.Refused = append(b.Refused, wire.Refusal{Index: index, Offset: start, Err: fault, Raw: body[start:d.json.InputOffset()]})
+		b.Refused = append(b.Refused, wire.Refusal{Index: index, Offset: start, Err: fault, Raw: []byte(d.text[start:d.json.InputOffset()])})
 	}
 	return nil
 }
