@@ -13,7 +13,6 @@ import (
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/singleflight"
 
 	"github.com/hypostream/hypostream/pkg/event"
 	"github.com/hypostream/hypostream/pkg/experiment"
@@ -64,13 +63,14 @@ type Analyzer struct {
 	topics event.Topics
 	known  func() Experiments
 	log    *slog.Logger
-	flight singleflight.Group
 
 	seconds *telemetry.HistogramVec
 	runs    *telemetry.CounterVec
 
-	mu   sync.Mutex
-	last map[[2]string]kept
+	mu      sync.Mutex
+	last    map[[2]string]kept
+	flights map[question]*flight // that one may join
+	running map[*flight]bool     // and those that were given up but have not ended
 }
 
 // kept is an experiment's last result, and what it was computed from.
@@ -90,7 +90,7 @@ const journalDays = 6 * 24 * time.Hour
 // definitions.
 func New(cfg Config, db *warehouse.DB, topics event.Topics, known func() Experiments, log *slog.Logger, t *telemetry.Telemetry) *Analyzer {
 	return &Analyzer{
-		cfg: cfg, db: db, topics: topics, known: known, log: log, last: map[[2]string]kept{},
+		cfg: cfg, db: db, topics: topics, known: known, log: log, last: map[[2]string]kept{}, flights: map[question]*flight{}, running: map[*flight]bool{},
 		seconds: t.Histogram("run_seconds", "One experiment's computation.", telemetry.Latency(), "project"),
 		runs:    t.Counter("runs_total", "Looks at an experiment: computed, kept or failed.", "outcome"),
 	}
@@ -103,28 +103,6 @@ func (a *Analyzer) Last(project, key string) (*report.Result, time.Time) {
 	defer a.mu.Unlock()
 	k := a.last[[2]string{project, key}]
 	return k.result, k.checked
-}
-
-// Refresh brings an experiment's result up to date: it keeps the last one when
-// nothing that touches the experiment was stored since, and computes it anew
-// otherwise. Callers at the same time share one computation.
-func (a *Analyzer) Refresh(ctx context.Context, x *experiment.Experiment, p experiment.Project) (*report.Result, error) {
-	if x.Start.IsZero() {
-		return nil, fmt.Errorf("experiment %s/%s: %w", x.Project, x.Key, ErrNotStarted)
-	}
-	ch := a.flight.DoChan(x.Project+"\x00"+x.Key, func() (any, error) {
-		// Not one caller's context: others may be waiting for the same.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.cfg.Timeout)
-		defer cancel()
-		return a.refresh(ctx, x, p)
-	})
-	select {
-	case res := <-ch:
-		r, _ := res.Val.(*report.Result)
-		return r, res.Err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 }
 
 func (a *Analyzer) refresh(ctx context.Context, x *experiment.Experiment, p experiment.Project) (*report.Result, error) {
@@ -237,7 +215,10 @@ func selectAll[T any](ctx context.Context, db *warehouse.DB, q query.Query) ([]T
 }
 
 // Serve looks at every started experiment once per interval until ctx ends.
+// When it returns nothing of the analyzer's runs any more, callers of Refresh
+// apart.
 func (a *Analyzer) Serve(ctx context.Context) error {
+	defer a.wait()
 	if err := a.restore(ctx); err != nil && ctx.Err() == nil {
 		a.log.Warn("the last results could not be read back; they are computed anew", "error", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -327,5 +328,38 @@ func TestDraftsAndArchivesArePassedOver(t *testing.T) {
 	cancel()
 	if _, err := a.Series(ctx, good, project); !errors.Is(err, context.Canceled) {
 		t.Errorf("a cancelled request gives %v", err)
+	}
+}
+
+// One caller that leaves takes nothing from another; when the last leaves, the
+// computation ends and leaves nothing behind.
+func TestAComputationEndsWithTheLastWhoWaits(t *testing.T) {
+	db := warehousetest.Open(t)
+	x := checkout()
+	a := open(db, x)
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if r, err := a.Refresh(t.Context(), x, project); err != nil || r == nil {
+				t.Errorf("who stays gets %v", err)
+			}
+		})
+		wg.Go(func() {
+			if _, err := a.Refresh(gone, x, project); err != nil && !errors.Is(err, context.Canceled) {
+				t.Errorf("who left gets %v", err)
+			}
+		})
+	}
+	wg.Wait()
+
+	alone := open(db, x)
+	if _, err := alone.Refresh(gone, x, project); !errors.Is(err, context.Canceled) {
+		t.Errorf("the only one, who left, gets %v", err)
+	}
+	alone.Wait()
+	if last, _ := alone.Last("p", "checkout"); last != nil {
+		t.Error("a computation that nobody waited for went on to its end")
 	}
 }
