@@ -39,10 +39,15 @@ type front struct {
 
 func open(t *testing.T, cfg intake.Config) *front {
 	t.Helper()
+	return openOn(t, cfg, brokertest.Brokers(t), eventlog.ProducerConfig{})
+}
+
+func openOn(t *testing.T, cfg intake.Config, brokers []string, producer eventlog.ProducerConfig) *front {
+	t.Helper()
 	ctx := t.Context()
 	f := &front{topics: event.NewTopics(fmt.Sprintf("intake-%d", time.Now().UnixNano()))}
 	var err error
-	if f.log, err = eventlog.Open(ctx, eventlog.Config{Brokers: brokertest.Brokers(t), Partitions: 3, FetchWait: 50 * time.Millisecond}); err != nil {
+	if f.log, err = eventlog.Open(ctx, eventlog.Config{Brokers: brokers, Partitions: 3, FetchWait: 50 * time.Millisecond}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.log.Close() })
@@ -67,7 +72,7 @@ func open(t *testing.T, cfg intake.Config) *front {
 	if err := f.reg.Bootstrap(ctx); err != nil {
 		t.Fatal(err)
 	}
-	p, err := f.log.NewProducer(eventlog.ProducerConfig{})
+	p, err := f.log.NewProducer(producer)
 	if err != nil {
 		t.Fatal(err)
 	}
