@@ -2,6 +2,7 @@ package batch_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -162,4 +163,24 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// BenchmarkDecode reads one event of 195 bytes, alone and in an array.
+func BenchmarkDecode(b *testing.B) {
+	const event = `{"type": "exposure", "visitor_id": "v0000000001", "time": "2026-11-21T00:11:34.763093Z", "experiment": "landing/headline", "variant": "control", "tags": {"sdk_version": "1.0.9", "plan": "pro", "n": 3}}`
+	for _, n := range []int{1, 500} {
+		body := []byte("[" + event + strings.Repeat(", "+event, n-1) + "]")
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			events := new(wire.Batch)
+			b.ReportAllocs()
+			b.SetBytes(int64(len(body)))
+			for b.Loop() {
+				events.Reset()
+				if err := batch.Decode(body, false, "p", events); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/event")
+		})
+	}
 }
