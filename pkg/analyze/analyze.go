@@ -110,12 +110,6 @@ func (a *Analyzer) refresh(ctx context.Context, x *experiment.Experiment, p expe
 	a.mu.Lock()
 	last := a.last[id]
 	a.mu.Unlock()
-	// The watermarks first: what is stored after them is news next time.
-	marks, err := selectAll[query.Watermark](ctx, a.db, query.Watermarks())
-	if err != nil {
-		a.runs.WithLabelValues("failed").Inc()
-		return nil, fmt.Errorf("reading the watermarks: %w", err)
-	}
 	if a.still(last, x, p) {
 		news, err := a.news(ctx, x, last.marks)
 		if err != nil {
@@ -130,6 +124,12 @@ func (a *Analyzer) refresh(ctx context.Context, x *experiment.Experiment, p expe
 			a.mu.Unlock()
 			return last.result, nil
 		}
+	}
+	// The watermarks before the rows: what is stored after them is news next time.
+	marks, err := selectAll[query.Watermark](ctx, a.db, query.Watermarks())
+	if err != nil {
+		a.runs.WithLabelValues("failed").Inc()
+		return nil, fmt.Errorf("reading the watermarks: %w", err)
 	}
 	r, err := a.Compute(ctx, x, p)
 	if err == nil {
