@@ -7,6 +7,9 @@ type Kind string
 const (
 	Proportion Kind = "proportion" // share of units; Moments by FromCounts, unit 1
 	Mean       Kind = "mean"       // value per unit
+	Ratio      Kind = "ratio"      // Σ over Σ; Joint of numerator and denominator
+	Retention  Kind = "retention"  // a ratio of units that came back to units that started
+	Quantile   Kind = "quantile"   // of the values; Quantile
 )
 
 // Arm is one arm's data. The first arm of Analyze is control.
@@ -14,6 +17,30 @@ type Arm struct {
 	Name    string
 	Moments Moments
 	Unit    float64 // integer steps to one unit of the metric; 0 is 1
+
+	// Joint takes the place of Moments for a ratio or retention (numerator,
+	// denominator), for a mean with its covariate (value, covariate), and for a
+	// ratio with covariates (numerator, denominator, the same before exposure).
+	Joint *Joint
+	Units []float64 // integer steps to one of each variable of Joint; missing ones are 1
+
+	// Quantile takes the place of Moments for a quantile; Clusters goes beside it
+	// where values come several to a unit (values at or below it, values).
+	Quantile *QuantileSample
+	Clusters *Joint
+}
+
+// units of the arm, whatever holds them.
+func (a Arm) units() uint64 {
+	switch {
+	case a.Joint != nil:
+		return a.Joint.N
+	case a.Clusters != nil:
+		return a.Clusters.N
+	case a.Quantile != nil:
+		return a.Quantile.N
+	}
+	return a.Moments.N
 }
 
 // Settings of an analysis. The zero value is the default.
@@ -23,6 +50,7 @@ type Settings struct {
 	LowerIsBetter bool
 	MinUnits      uint64 // per arm before anything is decided, 100
 	MinConverters uint64 // for proportions: successes over both arms, 10
+	Prior         Prior  // on the relative effect; the zero value is flat
 }
 
 // MinAlpha is the least level that is taken: quantiles stay finite.
@@ -89,6 +117,8 @@ type Comparison struct {
 // Result is one metric over all arms.
 type Result struct {
 	Kind        Kind         `json:"kind"`
+	Theta       float64      `json:"theta,omitempty"`     // of the covariate, over all arms; 0 without
+	Reduction   float64      `json:"reduction,omitempty"` // share of control's variance that the covariate took off
 	Arms        []ArmResult  `json:"arms"`
 	Comparisons []Comparison `json:"comparisons"` // one per arm but the first
 }
@@ -99,26 +129,27 @@ func Analyze(kind Kind, arms []Arm, settings Settings) Result {
 	s := settings.withDefaults()
 	absurd := !(s.Alpha >= MinAlpha && s.Alpha <= 0.5)
 	out := Result{Kind: kind}
-	summaries := make([]Summary, len(arms))
+	w := weigh(kind, arms)
+	out.Theta, out.Reduction = w.theta, w.reduction
 	for i, a := range arms {
-		unit := a.Unit
-		if unit == 0 {
-			unit = 1
+		shown := w.shown[i]
+		if !finite(shown.Mean) || !finite(shown.Variance) {
+			shown = Summary{N: shown.N}
 		}
-		summaries[i] = a.Moments.Summary(unit)
-		r := ArmResult{Name: a.Name, N: a.Moments.N, Value: summaries[i].Mean, Variance: summaries[i].Variance}
-		if absurd {
+		r := ArmResult{Name: a.Name, N: a.units(), Value: shown.Mean, Variance: shown.Variance}
+		switch {
+		case absurd:
 			r.Interval = Interval{r.Value, r.Value}
-		} else if kind == Proportion {
+		case kind == Proportion && a.Joint == nil:
 			r.Interval = ProportionInterval(a.Moments.N, a.Moments.sum[0], s.Alpha)
-		} else {
-			r.Interval = MeanInterval(summaries[i], s.Alpha)
+		default:
+			r.Interval = MeanInterval(shown, s.Alpha)
 		}
 		out.Arms = append(out.Arms, r)
 		if i > 0 {
 			c := Comparison{P: 1, AlwaysP: 1, Win: 0.5, Code: BadInput, RelativeCode: BadInput}
 			if !absurd {
-				c = compare(summaries[0], summaries[i], s)
+				c = w.compare(i, s)
 			}
 			c.Name = a.Name
 			c.Decision = s.decide(kind, arms[0], a, c)
@@ -128,22 +159,26 @@ func Analyze(kind Kind, arms []Arm, settings Settings) Result {
 	return out
 }
 
-func compare(control, treatment Summary, s Settings) Comparison {
+// compare holds arm i against control.
+func (w weighed) compare(i int, s Settings) Comparison {
 	c := Comparison{P: 1, AlwaysP: 1, Win: 0.5}
-	e, code := Absolute(control, treatment)
+	e, code := w.absolute(i)
 	c.Code = code
 	if code == OK {
 		c.Absolute = e.Estimate
 		c.AbsoluteInterval, c.P = Welch(e, s.Alpha)
-		c.AlwaysInterval, c.AlwaysP = AlwaysValid(e, control.N+treatment.N, s.Alpha, s.Tuning)
-		better := e
+		c.AlwaysInterval, c.AlwaysP = AlwaysValid(e, w.shown[0].N+w.shown[i].N, s.Alpha, s.Tuning)
+		better, prior := e, s.Prior.Scaled(w.shown[0].Mean)
 		if s.LowerIsBetter {
-			better.Estimate = -better.Estimate
+			better.Estimate, prior.Mean = -better.Estimate, -prior.Mean
 		}
-		p := FlatPosterior(better, s.Alpha)
+		if !(prior.Variance > 0) {
+			prior = Prior{}
+		}
+		p, _ := GaussianPosterior(better, prior, s.Alpha)
 		c.Win, c.LossIfShip, c.LossIfRefuse = p.Win, p.LossIfShip, p.LossIfRefuse
 	}
-	r, code := Relative(control, treatment)
+	r, code := w.relative(i)
 	c.RelativeCode = code
 	if code == OK {
 		c.Relative = r.Estimate
@@ -153,8 +188,8 @@ func compare(control, treatment Summary, s Settings) Comparison {
 }
 
 func (s Settings) decide(kind Kind, control, treatment Arm, c Comparison) Decision {
-	few := control.Moments.N < s.MinUnits || treatment.Moments.N < s.MinUnits
-	if kind == Proportion {
+	few := control.units() < s.MinUnits || treatment.units() < s.MinUnits
+	if kind == Proportion && control.Joint == nil && treatment.Joint == nil {
 		few = few || control.Moments.sum[0]+treatment.Moments.sum[0] < s.MinConverters
 	}
 	switch {

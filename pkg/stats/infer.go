@@ -1,10 +1,6 @@
 package stats
 
-import (
-	"math"
-
-	"gonum.org/v1/gonum/stat/distuv"
-)
+import "math"
 
 // Interval is [Low, High].
 type Interval struct {
@@ -17,9 +13,8 @@ type Interval struct {
 // at one look that was fixed before; for a look whenever one likes, see
 // AlwaysValid.
 func Welch(e Effect, alpha float64) (Interval, float64) {
-	t := distuv.StudentsT{Mu: 0, Sigma: 1, Nu: e.DF}
-	half := -t.Quantile(alpha/2) * e.SE
-	p := 2 * t.CDF(-math.Abs(e.Estimate/e.SE)) // the lower tail keeps its digits where 1−CDF has none
+	half := -StudentQuantile(alpha/2, e.DF) * e.SE
+	p := 2 * tLower(math.Abs(e.Estimate/e.SE), e.DF)
 	return Interval{e.Estimate - half, e.Estimate + half}, min(p, 1)
 }
 
@@ -35,10 +30,10 @@ const DefaultTuning = 5000
 //	half width = se·√n · √(2(nρ²+1)/(n²ρ²) · ln(√(nρ²+1)/α))
 //	p = min(1, 1/E), E = exp(ρ²S/(2(nρ²+1))) / √(nρ²+1), S = (effect/se)²·n
 func AlwaysValid(e Effect, n uint64, alpha, tuning float64) (Interval, float64) {
-	rho2 := (-2*math.Log(alpha) + math.Log(1-2*math.Log(alpha))) / tuning
 	k := float64(n)
+	rho2 := Rho2(alpha, tuning)
 	g := k*rho2 + 1
-	half := e.SE * math.Sqrt(k) * math.Sqrt(2*g/(k*k*rho2)*math.Log(math.Sqrt(g)/alpha))
+	half := AlwaysValidHalf(e.SE, k, alpha, tuning)
 	z := e.Estimate / e.SE
 	p := math.Exp(0.5*math.Log(g) - rho2*z*z*k/(2*g))
 	return Interval{e.Estimate - half, e.Estimate + half}, min(p, 1)
@@ -58,14 +53,8 @@ type Posterior struct {
 //
 //	E[max(D, 0)] = μ Φ(μ/σ) + σ φ(μ/σ)
 func FlatPosterior(e Effect, alpha float64) Posterior {
-	z := e.Estimate / e.SE
-	half := -distuv.UnitNormal.Quantile(alpha/2) * e.SE
-	return Posterior{
-		Win:          distuv.UnitNormal.CDF(z),
-		LossIfShip:   positivePart(-e.Estimate, e.SE),
-		LossIfRefuse: positivePart(e.Estimate, e.SE),
-		Interval:     Interval{e.Estimate - half, e.Estimate + half},
-	}
+	p, _ := GaussianPosterior(e, Prior{}, alpha)
+	return p
 }
 
 // positivePart is E[max(D, 0)] for D normal with mean m and deviation s.
@@ -74,7 +63,7 @@ func positivePart(m, s float64) float64 {
 	if math.Abs(z) > 37 { // φ and Φ underflow
 		return max(m, 0)
 	}
-	return max(m*distuv.UnitNormal.CDF(z)+s*distuv.UnitNormal.Prob(z), 0)
+	return max(m*NormalCDF(z)+s*normalPDF(z), 0)
 }
 
 // MeanInterval is the 1−α interval of one arm's mean.
@@ -82,8 +71,10 @@ func MeanInterval(s Summary, alpha float64) Interval {
 	if s.N < 2 || s.Variance <= 0 {
 		return Interval{s.Mean, s.Mean}
 	}
-	t := distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(s.N - 1)}
-	half := -t.Quantile(alpha/2) * s.SE()
+	half := -StudentQuantile(alpha/2, float64(s.N-1)) * s.SE()
+	if !finite(half) {
+		return Interval{s.Mean, s.Mean}
+	}
 	return Interval{s.Mean - half, s.Mean + half}
 }
 
@@ -93,7 +84,8 @@ func ProportionInterval(n, k uint64, alpha float64) Interval {
 	if n == 0 {
 		return Interval{}
 	}
-	z := -distuv.UnitNormal.Quantile(alpha / 2)
+	k = min(k, n)
+	z := zTwo(alpha)
 	nn, p := float64(n), float64(k)/float64(n)
 	mid := (p + z*z/(2*nn)) / (1 + z*z/nn)
 	half := z / (1 + z*z/nn) * math.Sqrt(p*(1-p)/nn+z*z/(4*nn*nn))

@@ -22,8 +22,12 @@ type phVariant struct {
 	Mean      float64 `json:"mean"`
 }
 
-func (v phVariant) funnel() posthog.Funnel { return posthog.Funnel{Successes: v.Successes, Failures: v.Failures} }
-func (v phVariant) trend() posthog.Trend   { return posthog.Trend{Count: v.Count, Exposure: v.Exposure, AbsoluteExposure: v.Absolute} }
+func (v phVariant) funnel() posthog.Funnel {
+	return posthog.Funnel{Successes: v.Successes, Failures: v.Failures}
+}
+func (v phVariant) trend() posthog.Trend {
+	return posthog.Trend{Count: v.Count, Exposure: v.Exposure, AbsoluteExposure: v.Absolute}
+}
 
 type phPre struct {
 	N     float64
