@@ -106,6 +106,9 @@ type Comparison struct {
 	AlwaysInterval Interval `json:"always_valid_interval"` // of the absolute difference
 	AlwaysP        float64  `json:"always_valid_p"`
 
+	AdjustedP       *float64 `json:"adjusted_p,omitempty"` // by AdjustFamily
+	AdjustedAlwaysP *float64 `json:"adjusted_always_valid_p,omitempty"`
+
 	Win          float64 `json:"win_probability"` // that this arm is better
 	LossIfShip   float64 `json:"expected_loss"`   // of choosing this arm, in the metric's unit
 	LossIfRefuse float64 `json:"expected_loss_control"`
