@@ -12,10 +12,10 @@ ENGINE_PACKAGE := @chdb/lib-$(PLATFORM:linux-%=linux-%-gnu)
 ENGINE_LIBRARY := .engine/node_modules/$(ENGINE_PACKAGE)/libchdb.so
 ENGINE_STAMP   := .engine/.installed-$(ENGINE_VERSION)
 
-.PHONY: help demo test race lint vuln bench build engine venv kafka clean
+.PHONY: help demo test race lint vuln bench simulate build engine venv kafka clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: engine bin/hypostream ## play a population with a known truth, print the verdicts, go on serving
 	./bin/hypostream demo -data $(DATA) $(DEMO_FLAGS)
@@ -41,6 +41,9 @@ bench: engine ## every benchmark beside its floor or peer, as tables of ratios
 	$(GO) run ./bench/ingest
 	$(GO) run ./bench/aggregator
 	$(GO) run ./bench/analyzer
+
+simulate: ## how often the statistics are wrong, by simulation (minutes)
+	$(GO) run ./bench/stats
 
 build: bin/hypostream bin/ingest bin/aggregator bin/analyzer ## the four binaries, in bin/
 
