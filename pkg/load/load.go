@@ -42,10 +42,10 @@ import (
 type Config struct {
 	GroupID        string        `env:"GROUP_ID, default=hypostream-aggregator" desc:"consumer group that shares the partitions out"`
 	SessionTimeout time.Duration `env:"SESSION_TIMEOUT, default=10s" desc:"how long a member may be silent before others take over"`
-	BatchRows      int           `env:"BATCH_ROWS, default=100000" desc:"a batch is stored when it has this many events"`
+	BatchRows      int           `env:"BATCH_ROWS, default=118000" desc:"a batch is stored when it has this many events"`
 	BatchBytes     int           `env:"BATCH_BYTES, default=33554432" desc:"… or this many bytes of log"`
 	BatchAge       time.Duration `env:"BATCH_AGE, default=1s" desc:"… or its first event has waited this long"`
-	Inserts        int           `env:"INSERTS, default=1" desc:"inserts under way at once; more is faster on a large server, and costs a batch of memory each"`
+	Inserts        int           `env:"INSERTS, default=3" desc:"inserts under way at once; each costs a batch of memory"`
 	InsertTimeout  time.Duration `env:"INSERT_TIMEOUT, default=2m" desc:"limit on one insert, after which it is repeated"`
 	FlushTimeout   time.Duration `env:"FLUSH_TIMEOUT, default=10s" desc:"what is under way may take this long when partitions are given up or the process stops"`
 	StallAfter     time.Duration `env:"STALL_AFTER, default=1m" desc:"not ready when events wait and nothing is stored for this long"`
@@ -61,13 +61,13 @@ func (c Config) withDefaults() Config {
 		c.GroupID = "hypostream-aggregator"
 	}
 	if c.BatchRows == 0 {
-		c.BatchRows = 100_000
+		c.BatchRows = 118_000
 	}
 	if c.BatchBytes == 0 {
 		c.BatchBytes = 32 << 20
 	}
 	if c.Inserts == 0 {
-		c.Inserts = 1
+		c.Inserts = 3
 	}
 	set(&c.SessionTimeout, 10*time.Second)
 	set(&c.BatchAge, time.Second)
